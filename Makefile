@@ -1,0 +1,60 @@
+# One-line wrappers of the recambio command. The environment is made on first use.
+#
+#   make train EXP=tiny ARGS="training.max_steps=100"
+#   make setup PYTHON=python3.12 TORCH_INDEX=<index of the torch build you need>
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+EXP ?= tiny
+RUN ?= newest
+FILE ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RECAMBIO := $(BIN)/recambio
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train eval translate test test-all lint bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the environment in .venv
+
+$(READY): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" > /dev/null || { echo "error: PYTHON: there is no $(PYTHON); install Python 3.11 or newer, or name one: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: PYTHON: recambio needs Python 3.11 or newer, but $(PYTHON) is $$("$(PYTHON)" -V 2>&1); name another: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x "$(BIN)/python" || "$(PYTHON)" -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install --quiet -c constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	"$(BIN)/python" -m pip install --quiet -c constraints.txt -e ".[dev,wandb]"
+	@touch "$@"
+
+train: $(READY) ## train experiments/EXP.yaml (EXP=tiny), with ARGS="key=value ..."
+	@$(RECAMBIO) train $(EXP) $(ARGS)
+
+eval: $(READY) ## score RUN (the newest by default), with ARGS="--set NAME ..."
+	@$(RECAMBIO) eval $(RUN) $(ARGS)
+
+translate: $(READY) ## translate FILE or standard input with RUN (the newest by default)
+	@$(RECAMBIO) translate $(RUN) $(FILE) $(ARGS)
+
+test: $(READY) ## run the fast tests
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(READY) ## run every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(READY) ## run the project's benchmarks
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove caches and build products; runs/ and .venv stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests benchmarks plugins -name __pycache__ -type d -prune -exec rm -rf {} + 2> /dev/null || true
