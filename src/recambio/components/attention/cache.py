@@ -1,0 +1,156 @@
+"""Key-value caches of the softmax attentions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recambio.components.context import Cache
+
+
+def is_identity(rows: Tensor, count: int) -> bool:
+    """Whether selecting these rows from ``count`` changes nothing."""
+    return rows.numel() == count and bool((rows == torch.arange(count, device=rows.device)).all())
+
+
+class KeyValueCache(Cache):
+    """Keys and values of the tokens decoded so far, in preallocated storage.
+
+    Row r keeps its token at position p in slot p, so rows of different lengths stand side by side. While all rows hold
+    equally many tokens, as in a plain batch, appending is a slice copy and no mask is needed.
+
+    Args:
+        rows: R.
+        max_length: Slots to allocate at first; the storage doubles when a row outgrows it.
+    """
+
+    def __init__(self, rows: int, max_length: int) -> None:
+        self.max_length = max(1, max_length)
+        self.lengths = torch.zeros(rows, dtype=torch.long)
+        self._uniform: int | None = 0
+        self._longest = 0
+        self._keys: Tensor | None = None
+        self._values: Tensor | None = None
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store T new tokens a row and hand out all that is held.
+
+        Args:
+            k: (R, H, T, Dk); v: (R, H, T, Dv).
+
+        Returns:
+            Keys (R, H, S, Dk) and values (R, H, S, Dv), views with S = the longest row. A shorter row's slots past its length
+            hold anything; the context's mask hides them.
+        """
+        n_new = k.shape[2]
+        needed = self._longest + n_new
+        if self._keys is None or self._values is None:
+            self.max_length = max(self.max_length, needed)
+            self._keys = k.new_zeros(*k.shape[:2], self.max_length, k.shape[3])
+            self._values = v.new_zeros(*v.shape[:2], self.max_length, v.shape[3])
+            self.lengths = self.lengths.to(k.device)
+        elif needed > self.max_length:
+            self._grow(max(needed, 2 * self.max_length))
+        if self._uniform is not None:
+            self._keys[:, :, self._uniform : needed] = k
+            self._values[:, :, self._uniform : needed] = v
+            self._uniform = needed
+        else:
+            rows = torch.arange(k.shape[0], device=k.device)[:, None]
+            slots = self.lengths[:, None] + torch.arange(n_new, device=k.device)
+            # (R, H, T, Dk) -> (R, T, H, Dk), the order in which a pair of index tensors around a slice addresses storage
+            self._keys[rows, :, slots] = k.transpose(1, 2)
+            self._values[rows, :, slots] = v.transpose(1, 2)
+        self.lengths = self.lengths + n_new
+        self._longest = needed
+        return self._keys[:, :, :needed], self._values[:, :, :needed]
+
+    def select(self, rows: Tensor) -> KeyValueCache:
+        """See :meth:`Cache.select`. Storage is copied only if the order changes, and only as far as it is filled."""
+        if is_identity(rows, len(self.lengths)):
+            return self
+        chosen = KeyValueCache(len(rows), self.max_length)
+        chosen.lengths = self.lengths.to(rows.device)[rows]
+        chosen._uniform, chosen._longest = self._uniform, self._longest
+        if chosen._uniform is None:
+            chosen._longest = int(chosen.lengths.max()) if len(rows) else 0
+            chosen._uniform = chosen._longest if bool((chosen.lengths == chosen._longest).all()) else None
+        if self._keys is not None and self._values is not None:
+            chosen._keys = self._pick(self._keys, rows, chosen)
+            chosen._values = self._pick(self._values, rows, chosen)
+        return chosen
+
+    def join(self, other: Cache) -> KeyValueCache:
+        """See :meth:`Cache.join`."""
+        assert isinstance(other, KeyValueCache)
+        joined = KeyValueCache(0, max(self.max_length, other.max_length))
+        joined.lengths = torch.cat([self.lengths.to(other.lengths.device), other.lengths])
+        joined._longest = max(self._longest, other._longest)
+        joined._uniform = self._uniform if self._uniform == other._uniform else None
+        first = self if self._keys is not None else other
+        if first._keys is not None and first._values is not None:
+            joined._keys = self._stack(self._keys, other._keys, first._keys, len(self.lengths), joined)
+            joined._values = self._stack(self._values, other._values, first._values, len(self.lengths), joined)
+        return joined
+
+    def _grow(self, slots: int) -> None:
+        assert self._keys is not None and self._values is not None
+        for name in ("_keys", "_values"):
+            old: Tensor = getattr(self, name)
+            new = old.new_zeros(*old.shape[:2], slots, old.shape[3])
+            new[:, :, : self._longest] = old[:, :, : self._longest]
+            setattr(self, name, new)
+        self.max_length = slots
+
+    @staticmethod
+    def _pick(storage: Tensor, rows: Tensor, chosen: KeyValueCache) -> Tensor:
+        filled = chosen._longest
+        picked = storage.new_empty(len(rows), *storage.shape[1:])
+        with torch.no_grad():  # nobody trains through decoding, and `out` saves a copy
+            torch.index_select(storage[:, :, :filled], 0, rows, out=picked[:, :, :filled])
+        if chosen._uniform is None:
+            # A shorter row's slots are read before they are written: masked, but a weight of 0 doesn't silence a NaN.
+            picked[:, :, filled:] = 0
+        return picked
+
+    @staticmethod
+    def _stack(ours: Tensor | None, theirs: Tensor | None, like: Tensor, n_ours: int, joined: KeyValueCache) -> Tensor:
+        storage = like.new_zeros(len(joined.lengths), like.shape[1], joined.max_length, like.shape[3])
+        # Only slots that are filled: the others may hold anything while all rows are equally long, which ends here.
+        if ours is not None:
+            filled = min(joined._longest, ours.shape[2])
+            storage[:n_ours, :, :filled] = ours[:, :, :filled]
+        if theirs is not None:
+            filled = min(joined._longest, theirs.shape[2])
+            storage[n_ours:, :, :filled] = theirs[:, :, :filled]
+        return storage
+
+
+class MemoryCache(Cache):
+    """Keys and values of the encoder's output for cross-attention: made once, never appended to.
+
+    Args:
+        k: (M, H, S, Dk) keys of M sources.
+        v: (M, H, S, Dv) values.
+    """
+
+    def __init__(self, k: Tensor, v: Tensor) -> None:
+        self.k, self.v = k.contiguous(), v.contiguous()
+        self.lengths = torch.full((k.shape[0],), k.shape[2], device=k.device)
+
+    def select(self, rows: Tensor) -> MemoryCache:
+        """See :meth:`Cache.select`."""
+        if is_identity(rows, self.k.shape[0]):
+            return self
+        return MemoryCache(self.k[rows], self.v[rows])
+
+    def join(self, other: Cache) -> MemoryCache:
+        """See :meth:`Cache.join`. The shorter side is padded; the context's mask hides the padding."""
+        assert isinstance(other, MemoryCache)
+        longest = max(self.k.shape[2], other.k.shape[2])
+        return MemoryCache(*(torch.cat([_padded(a, longest), _padded(b, longest)])
+                             for a, b in ((self.k, other.k), (self.v, other.v))))  # fmt: skip
+
+
+def _padded(x: Tensor, length: int) -> Tensor:
+    return torch.nn.functional.pad(x, (0, 0, 0, length - x.shape[2]))

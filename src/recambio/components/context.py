@@ -1,0 +1,106 @@
+"""What flows beside the residual stream: the frozen context, caches and auxiliary losses.
+
+One mask convention inside the package: **True = may attend**, True = a real token.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from recambio.components.positions.base import PositionalEncoding
+
+
+@dataclass(frozen=True)
+class AttentionContext:
+    """What an attention may know of a pass; built once per stack and pass, handed to every layer.
+
+    Attributes:
+        positions: The stack's positional hooks (``none`` in cross-attention).
+        query_positions: (1|B, T) index of each query in its row.
+        key_positions: (1|B, S) index of each key in its row.
+        mask: (1|B, 1, T|1, S) bool, True = may attend; None where every query may see every key, or where
+            ``is_causal`` says all there is to say.
+        is_causal: The mask is exactly ``key <= query`` over T = S positions, which a kernel can do without a mask tensor.
+        bias: (1|B, 1|H, T, S) added to the scaled scores, or None. May need gradients.
+        merged: ``mask``, ``is_causal`` and ``bias`` as one tensor for `scaled_dot_product_attention`: bool, or the bias with
+            ``-inf`` where the mask forbids; None where ``is_causal`` or nothing is needed.
+        query_tokens: (B, T) bool, True = a real token; None if all are.
+        key_tokens: (B, S) bool, likewise.
+    """
+
+    positions: PositionalEncoding
+    query_positions: Tensor
+    key_positions: Tensor
+    mask: Tensor | None = None
+    is_causal: bool = False
+    bias: Tensor | None = None
+    merged: Tensor | None = None
+    query_tokens: Tensor | None = None
+    key_tokens: Tensor | None = None
+
+    def full_mask(self) -> Tensor | None:
+        """The mask with causality written out: (1|B, 1, T, S) bool, or None if all may attend to all.
+
+        For parts whose formula needs the mask itself rather than a kernel that knows ``is_causal``.
+        """
+        if not self.is_causal:
+            return self.mask
+        causal = self.key_positions[:, None, None, :] <= self.query_positions[:, None, :, None]
+        return causal if self.mask is None else causal & self.mask
+
+
+@dataclass(frozen=True)
+class TokenContext:
+    """What a feed-forward may know of a pass.
+
+    Attributes:
+        positions: (1|B, T) index of each token in its row.
+        tokens: (B, T) bool, True = a real token; None if all are.
+    """
+
+    positions: Tensor
+    tokens: Tensor | None = None
+
+
+class WithLosses(NamedTuple):
+    """A sub-layer's output together with auxiliary losses, each a (sum, count) pair of scalars.
+
+    The trainer divides every sum by its own count over the whole optimiser step, as it does the main loss.
+    """
+
+    x: Tensor
+    losses: Mapping[str, tuple[Tensor, Tensor]]
+
+
+class Cache(ABC):
+    """A part's memory of the tokens decoded so far; opaque to whoever decodes.
+
+    Attributes:
+        lengths: (R,) tokens each row holds.
+    """
+
+    lengths: Tensor
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> Cache:
+        """The cache of these rows, in this order, repeats allowed: (R',) indices -> cache of R' rows.
+
+        Beam reordering and finished rows leaving are both this. The receiver must not be used afterwards:
+        an implementation may hand its storage on.
+        """
+
+    @abstractmethod
+    def join(self, other: Cache) -> Cache:
+        """This cache's rows followed by those of ``other``, whose rows may hold another number of tokens."""
+
+
+def positions_of(lengths: Tensor, n_new: int) -> Tensor:
+    """Positions of the next ``n_new`` tokens of rows that hold ``lengths`` (R,): (R, n_new)."""
+    return lengths[:, None] + torch.arange(n_new, device=lengths.device)

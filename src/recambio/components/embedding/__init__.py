@@ -1,0 +1,13 @@
+"""Token vectors of both sides and the projection to the vocabulary."""
+
+from __future__ import annotations
+
+from recambio.components.embedding.base import TokenEmbedding
+from recambio.components.embedding.standard import StandardEmbedding
+from recambio.registry import EMBEDDING
+
+EMBEDDING.preset("none", of="standard", tie="none")
+EMBEDDING.preset("decoder", of="standard", tie="decoder")
+EMBEDDING.preset("all", of="standard", tie="all")
+
+__all__ = ["StandardEmbedding", "TokenEmbedding"]

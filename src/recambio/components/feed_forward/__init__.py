@@ -1,0 +1,14 @@
+"""What transforms each token after attention has mixed them."""
+
+from __future__ import annotations
+
+from recambio.components.feed_forward.base import FeedForward
+from recambio.components.feed_forward.glu import GLU
+from recambio.components.feed_forward.mlp import MLP
+from recambio.registry import FEED_FORWARD
+
+FEED_FORWARD.preset("swiglu", of="glu", activation="silu")
+FEED_FORWARD.preset("geglu", of="glu", activation="gelu")
+FEED_FORWARD.preset("reglu", of="glu", activation="relu")
+
+__all__ = ["GLU", "MLP", "FeedForward"]

@@ -1,0 +1,14 @@
+"""How a stack learns where each token stands."""
+
+from __future__ import annotations
+
+from recambio.components.positions.alibi import ALiBi
+from recambio.components.positions.base import PositionalEncoding
+from recambio.components.positions.chain import Chain
+from recambio.components.positions.learned import Learned
+from recambio.components.positions.none import NoPositions
+from recambio.components.positions.rope import RoPE
+from recambio.components.positions.sinusoidal import Sinusoidal
+from recambio.components.positions.t5 import T5Bias
+
+__all__ = ["ALiBi", "Chain", "Learned", "NoPositions", "PositionalEncoding", "RoPE", "Sinusoidal", "T5Bias"]
