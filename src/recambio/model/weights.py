@@ -1,0 +1,95 @@
+"""Weights in files: safetensors, tied tensors stored once, written aside and then renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from recambio.errors import InputError
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's weights; of tensors that are one in memory, one is stored."""
+    seen: set[tuple[int, torch.Size]] = set()
+    unique: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        key = (tensor.data_ptr(), tensor.shape)
+        if tensor.numel() and key in seen:
+            continue
+        seen.add(key)
+        unique[name] = tensor.detach().cpu().contiguous()
+    _write(unique, path)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Read a model's weights.
+
+    Raises:
+        InputError: The file is missing, torn, or of another model.
+    """
+    state = read_weights(path)
+    own = model.state_dict()
+    stored = {own[name].data_ptr() for name in state if name in own}
+    missing = [n for n, t in own.items() if n not in state and t.data_ptr() not in stored]
+    unknown = [n for n in state if n not in own]
+    wrong = [n for n in state if n in own and own[n].shape != state[n].shape]
+    if missing or unknown or wrong:
+        parts = [f"{label} {names[0]} ({len(names)} in all)" for label, names in
+                 (("missing", missing), ("unknown", unknown), ("other shape", wrong)) if names]  # fmt: skip
+        raise InputError(
+            f"{path}: weights of another model: {'; '.join(parts)}; use the config that they were trained with"
+        )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """All tensors of a weights file, or of the model within a whole training state (``.ckpt``).
+
+    Raises:
+        InputError: The file is missing or torn.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights file; train first, or pick another with --checkpoint")
+    try:
+        if path.suffix == ".ckpt":
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            prefix = "model."
+            return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        return load_file(path)
+    except (SafetensorError, RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path}: not a readable checkpoint ({reason}); it may be truncated: pick another with --checkpoint"
+        ) from error
+
+
+def average_weights(paths: Sequence[Path], out: Path) -> None:
+    """The arithmetic mean of weights files, accumulated in float64, one tensor at a time.
+
+    Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 6.1.
+    """
+    handles = [safe_open(p, framework="pt") for p in paths]
+    mean: dict[str, Tensor] = {}
+    for name in handles[0].keys():  # type: ignore[no-untyped-call]  # noqa: SIM118 (a file handle, not a dict)
+        first: Tensor = handles[0].get_tensor(name)  # type: ignore[no-untyped-call]
+        total = first.double()
+        for handle in handles[1:]:
+            total += handle.get_tensor(name).double()  # type: ignore[no-untyped-call]
+        mean[name] = (total / len(handles)).to(first.dtype)
+    _write(mean, out)
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    aside = path.with_name(f".{path.name}.part")
+    save_file(tensors, aside)
+    with open(aside, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(aside, path)
