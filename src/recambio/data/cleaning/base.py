@@ -1,0 +1,162 @@
+"""The contract of a cleaning step, and the pipeline that counts what each step drops."""
+
+from __future__ import annotations
+
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from recambio.data.cache import code_hash
+from recambio.data.pairs import BadLine, Pair
+from recambio.errors import InputError
+from recambio.registry import CLEANING, Node
+
+DEFAULT_CLEANING: tuple[Node, ...] = ("normalize", "length", "ratio", "copies", "duplicates")
+"""The pipeline of a config that names none."""
+
+EMPTY = "empty"
+NEWLINE = "newline"
+
+_SAMPLES = 5
+_SAMPLE_CHARACTERS = 200
+
+
+@CLEANING.define
+class CleaningStep(ABC):
+    """One step of the pipeline that training pairs pass through."""
+
+    def __init__(self) -> None:  # noqa: B027 - a signature without options for steps that have none
+        pass
+
+    @abstractmethod
+    def __call__(self, pair: Pair) -> Pair | str:
+        """Clean one pair.
+
+        Returns:
+            The pair, changed or as it came, or in one or two words the reason why it is dropped.
+        """
+
+    def begin(self) -> None:  # noqa: B027 - most steps keep nothing
+        """Forget what earlier pairs left behind; called before the first pair of a corpus."""
+
+    def normalize_line(self, line: str) -> str:
+        """What this step does to a line on its own.
+
+        Text to be translated or scored passes through this only: none of it may be dropped, and the model must meet it
+        in the form that it was trained on.
+        """
+        return line
+
+
+@dataclass
+class CleaningReport:
+    """What became of the pairs of a split; ``read == kept + sum(dropped.values())``.
+
+    Attributes:
+        split: The split's name.
+        read: Pairs and bad lines read.
+        kept: Pairs that went into the token store.
+        dropped: How many were left out, by reason.
+        samples: The first few of each reason: ``reason``, ``file``, ``line``, ``source``, ``target``. Without a file, the line is
+            counted over the whole split.
+    """
+
+    split: str
+    read: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+    def drop(self, reason: str, file: str, line: int, source: str = "", target: str = "") -> None:
+        """Count one that is left out, and keep it as a sample if it is among the first of its reason."""
+        count = self.dropped.get(reason, 0) + 1
+        self.dropped[reason] = count
+        if count <= _SAMPLES:
+            self.samples.append(
+                {
+                    "reason": reason,
+                    "file": file,
+                    "line": line,
+                    "source": source[:_SAMPLE_CHARACTERS],
+                    "target": target[:_SAMPLE_CHARACTERS],
+                }
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CleaningReport:
+        """The report that :meth:`to_dict` wrote."""
+        return cls(**data)
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.dropped.items()))
+        return f"{self.split}: {self.kept:,} of {self.read:,} pairs kept" + (f" ({reasons})" if reasons else "")
+
+
+class Cleaner:
+    """A pipeline of steps that accounts for every pair.
+
+    Args:
+        nodes: Names of registered steps, or ``{name: ..., option: ...}``, in order.
+
+    Raises:
+        InputError: A step is unknown or its options are wrong; all problems at once.
+    """
+
+    def __init__(self, nodes: Sequence[Node] = DEFAULT_CLEANING) -> None:
+        problems = [p for i, node in enumerate(nodes) for p in CLEANING.problems(node, f"data.cleaning[{i}]")]
+        if problems:
+            raise InputError(problems)
+        self.steps: list[CleaningStep] = [CLEANING.create(node) for node in nodes]
+        self.nodes = [CLEANING.resolve(node) for node in nodes]
+
+    @property
+    def key(self) -> list[Any]:
+        """Everything that determines what the pipeline does, code included, as plain data."""
+        code = code_hash(type(self), *map(type, self.steps))
+        # Composition and character classes are those of Python's Unicode tables.
+        return [[[name, options] for name, options in self.nodes], code, unicodedata.unidata_version]
+
+    def clean(self, pairs: Iterable[Pair], report: CleaningReport) -> Iterator[Pair]:
+        """The pairs that pass, with everything counted in ``report``.
+
+        Lines that a reader leaves out come into the count through :meth:`bad_line`.
+        """
+        for step in self.steps:
+            step.begin()
+        for pair in pairs:
+            report.read += 1
+            cleaned = self._through_steps(pair)
+            if isinstance(cleaned, str):
+                report.drop(cleaned, pair.file, pair.line, pair.source, pair.target)
+            else:
+                report.kept += 1
+                yield cleaned
+
+    def _through_steps(self, pair: Pair) -> Pair | str:
+        for step in self.steps:
+            cleaned = step(pair)
+            if isinstance(cleaned, str):
+                return cleaned
+            pair = cleaned
+        if not (pair.source and pair.target):
+            return EMPTY
+        # A sentence is a line of a file from here on.
+        return NEWLINE if "\n" in pair.source or "\n" in pair.target else pair
+
+    @staticmethod
+    def bad_line(report: CleaningReport, bad: BadLine) -> None:
+        """Count a line that holds no pair."""
+        report.read += 1
+        report.drop(bad.reason, bad.file, bad.line)
+
+    def normalize_line(self, line: str) -> str:
+        """A line in the form that training text has; see :meth:`CleaningStep.normalize_line`."""
+        for step in self.steps:
+            line = step.normalize_line(line)
+        return line
