@@ -1,0 +1,33 @@
+"""Corpus metrics, accuracy by phenomenon, and the files of an evaluation.
+
+``recambio.evaluation.corpus_bleu`` (BLEU over batches and ranks) is imported by who trains: it needs torchmetrics.
+"""
+
+from __future__ import annotations
+
+from recambio.evaluation.base import Metric, Score
+from recambio.evaluation.bleu import BLEU
+from recambio.evaluation.chrf import CHRF
+from recambio.evaluation.phenomena import Accuracy, accuracy_by_length, accuracy_by_tag, phenomena_rows
+from recambio.evaluation.result import SetResult, build_metrics, evaluate_set, read_results, write_results
+from recambio.evaluation.samples import Sample, choose_samples
+from recambio.evaluation.ter import TER
+
+__all__ = [
+    "Accuracy",
+    "BLEU",
+    "CHRF",
+    "Metric",
+    "Sample",
+    "Score",
+    "SetResult",
+    "TER",
+    "accuracy_by_length",
+    "accuracy_by_tag",
+    "build_metrics",
+    "choose_samples",
+    "evaluate_set",
+    "phenomena_rows",
+    "read_results",
+    "write_results",
+]

@@ -1,0 +1,1 @@
+"""Runs: their folders, training, evaluation and what is reported of them."""
