@@ -1,0 +1,69 @@
+"""``recambio data prepare``: what the corpus became, before any training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from recambio.config import Config
+from recambio.data.prepare import Prepared, prepare
+from recambio.data.tokenizers.base import Tokenizer
+from recambio.experiment.build import build_corpus
+
+
+def prepared(
+    config: Config, splits: Sequence[str] | None = None, tokenizer: Tokenizer | None = None, *, is_quiet: bool = False
+) -> Prepared:
+    """The config's corpus as token stores, from the cache where it holds them; progress goes to standard error.
+
+    Args:
+        config: Names the corpus, the cleaning and the tokenizer.
+        splits: Which; by default all that the corpus has.
+        tokenizer: A run's, instead of one trained on this corpus.
+        is_quiet: Print no progress.
+    """
+    console = Console(stderr=True)
+    last: list[str] = []
+
+    def progress(stage: str, done: int, total: int | None) -> None:
+        if is_quiet:
+            return
+        of = f"/{total:,}" if total else ""
+        if console.is_terminal:
+            sys.stderr.write(f"\r\x1b[K{stage} {done:,}{of}")
+            sys.stderr.flush()
+        elif not last or last[-1] != stage:
+            console.print(f"{stage} ...", highlight=False)
+        last.append(stage)
+        del last[:-1]
+
+    values = config.values.data
+    found = prepare(
+        build_corpus(config),
+        cleaning=values.cleaning,
+        tokenizer=tokenizer or values.tokenizer,
+        max_length=values.max_length,
+        splits=splits,
+        progress=progress,
+    )
+    if last and console.is_terminal:
+        sys.stderr.write("\r\x1b[K")
+    return found
+
+
+def run(config: Config) -> None:
+    """Prepare the config's corpus and print what became of it."""
+    result = prepared(config)
+    console = Console(soft_wrap=True, highlight=False)
+    for split, store in result.stores.items():
+        report = result.reports[split]
+        source, target = int(store.lengths("source").sum()), int(store.lengths("target").sum())
+        console.print(f"{split}: {len(store):,} pairs, {source:,} source and {target:,} target tokens")
+        if split == "train" or report.dropped:
+            console.print(str(report))
+    vocabulary = result.tokenizer
+    console.print(
+        f"vocabulary: {vocabulary.source_vocabulary_size:,} source, {vocabulary.target_vocabulary_size:,} target"
+    )

@@ -1,0 +1,282 @@
+"""``recambio train``: data, tokenizer, training, evaluation, report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import lightning as L
+import torch
+from rich.console import Console
+
+from recambio.config import Config
+from recambio.data.plan import Cursor
+from recambio.data.prepare import Prepared
+from recambio.errors import InputError, RunError
+from recambio.evaluation.result import write_results
+from recambio.experiment import run_folder
+from recambio.experiment.build import (
+    build_loss,
+    build_model,
+    build_optimizer,
+    build_schedule,
+    build_search,
+    check_parts,
+    longest_target,
+    relative,
+    set_threads,
+)
+from recambio.experiment.evaluate import default_sets, evaluate
+from recambio.experiment.prepare import prepared
+from recambio.experiment.report import write_report
+from recambio.experiment.run_folder import Manifest
+from recambio.experiment.summary import print_summary
+from recambio.experiment.translator import load
+from recambio.training.callbacks import Checkpoints, Limits, Progress
+from recambio.training.datamodule import TranslationData
+from recambio.training.module import EvaluationText, TranslationModule
+from recambio.training.tracking import log_final, make_loggers
+
+RUN_VARIABLE = "RECAMBIO_RUN_DIR"
+"""Tells the processes that Lightning starts for the other ranks which folder the first one made."""
+
+
+def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Path:
+    """Train a config to its end.
+
+    Args:
+        config: Checked.
+        resume: Continue the newest unfinished run of this name; start one if there is none; do nothing if it is finished.
+        run: The folder to use; with ``resume`` the one to continue.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError: The config can't be trained here; nothing has been written then.
+        RunError: Training failed.
+    """
+    check_parts(config)
+    threads = set_threads(config.values.trainer.threads)
+    is_first = run_folder.is_first_process()
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    data = prepared(config, is_quiet=not is_first)
+    folder, is_resumed = _folder(config, resume, run, is_first)
+    manifest = run_folder.read_manifest(folder)
+    if manifest.finished:
+        console.print(f"{relative(folder)} is finished; nothing to resume")
+        return folder
+    if is_first and not is_resumed:
+        config.save(folder / "config.yaml")
+        data.tokenizer.save(folder)
+    if is_first:
+        _describe(manifest, config, data, threads)
+        run_folder.write_manifest(folder, manifest)
+        console.print(f"run folder: {relative(folder)}{' (resumed)' if is_resumed else ''}")
+    if not manifest.trained:
+        trainer, module, checkpoints = _fit(config, data, folder, manifest)
+        if not trainer.is_global_zero:
+            return folder
+        _choose_weights(folder, checkpoints, config, manifest)
+        manifest.trained = True
+        manifest.tokens_seen = module.tokens_seen
+        manifest.steps = trainer.global_step
+        run_folder.write_manifest(folder, manifest)
+    elif not is_first:
+        return folder
+    _conclude(config, folder, manifest, console)
+    return folder
+
+
+def _folder(config: Config, resume: bool, run: Path | None, is_first: bool) -> tuple[Path, bool]:
+    """The run folder, and whether it holds a run to be continued."""
+    manifest = Manifest(config.values.name, config.values.seed)
+    if handed := os.environ.get(RUN_VARIABLE):
+        folder = Path(handed)
+        return folder, (folder / "checkpoints" / "last.ckpt").is_file()
+    if run is not None:
+        if (run / "manifest.json").is_file():
+            if not resume and is_first:
+                raise InputError(f"--run {run}: holds a run already; add --resume to continue it, or name a new folder")
+            folder, is_resumed = run, True
+        else:
+            run.mkdir(parents=True, exist_ok=True)
+            if is_first:
+                run_folder.write_manifest(run, manifest)
+            folder, is_resumed = run, False
+    elif not is_first:
+        raise InputError(
+            "--run: each rank needs the same folder when the ranks are started from outside; give --run PATH"
+        )
+    else:
+        found = run_folder.unfinished(config.values.name) if resume else None
+        done = run_folder.all_runs(config.values.name) if resume and found is None else []
+        if found is not None or done:
+            folder, is_resumed = found or done[0][0], True
+        else:
+            folder, is_resumed = run_folder.create(manifest), False
+    os.environ[RUN_VARIABLE] = str(folder.resolve())
+    return folder, is_resumed
+
+
+def _describe(manifest: Manifest, config: Config, data: Prepared, threads: int) -> None:
+    manifest.data = {
+        "hashes": data.hashes,
+        "train": data.reports["train"].to_dict(),
+        "pairs": {split: len(store) for split, store in data.stores.items()},
+        "vocabulary": [data.tokenizer.source_vocabulary_size, data.tokenizer.target_vocabulary_size],
+    }
+    manifest.threads = threads
+    manifest.origins = dict(config.origins)
+    manifest.plugins = [p.to_dict() for p in config.plugins]
+
+
+def _fit(
+    config: Config, data: Prepared, folder: Path, manifest: Manifest
+) -> tuple[L.Trainer, TranslationModule, Checkpoints]:
+    values = config.values
+    training, tokenizer = values.training, data.tokenizer
+    special = {"pad_id": tokenizer.pad_id, "sos_id": tokenizer.sos_id, "eos_id": tokenizer.eos_id}
+    if "dev" not in data.stores:
+        raise InputError("data.corpus: has no dev set, which chooses the weights; name one")
+    dev = data.stores["dev"]
+    batches = TranslationData(
+        data.stores["train"],
+        dev,
+        **special,
+        seed=values.seed,
+        batch_tokens=values.data.batch_tokens,
+        accumulate=training.accumulate,
+        valid_batch_tokens=values.decoding.batch_tokens,
+    )
+    _quieten()
+    last = folder / "checkpoints" / "last.ckpt"
+    resumed_step = None
+    if last.is_file():
+        resumed_step = int(torch.load(last, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    loggers = make_loggers(
+        folder,
+        config.to_dict(),
+        csv=values.tracking.csv,
+        wandb=config.to_dict()["tracking"]["wandb"],
+        run_name=folder.name,
+        resume_step=resumed_step,
+    )
+    checkpoints = Checkpoints(folder / "checkpoints", training.monitor, training.average.last)
+    stopping = training.early_stopping
+    limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor)
+    progress = Progress(None, training.log_every)
+    trainer = L.Trainer(
+        accelerator=values.trainer.accelerator,
+        devices=values.trainer.devices,
+        num_nodes=values.trainer.num_nodes,
+        strategy=values.trainer.strategy,
+        precision=values.trainer.precision,  # type: ignore[arg-type]
+        logger=loggers,
+        # The cursor moves before a checkpoint may be written, and the checkpoint knows of it before the limits strike.
+        callbacks=[checkpoints, limits, progress],
+        max_epochs=-1,
+        val_check_interval=training.validate_every,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        default_root_dir=folder,
+    )
+    max_steps = training.max_steps
+    if training.max_epochs is not None:
+        epochs = batches.steps(training.max_epochs, trainer.world_size)
+        max_steps = epochs if max_steps is None else min(max_steps, epochs)
+    limits.max_steps = progress.max_steps = max_steps
+    trainer.fit_loop.epoch_loop.max_steps = -1 if max_steps is None else max_steps
+    model = build_model(config, tokenizer)
+    if values.trainer.compile:
+        for layer in [*model.encoder.layers, *model.decoder.layers]:
+            layer.compile(dynamic=True)
+    module = TranslationModule(
+        model,
+        build_loss(config, tokenizer.pad_id),
+        build_optimizer(config),
+        build_schedule(config, max_steps),
+        **special,
+        seed=values.seed,
+        clip=training.clip,
+        log_every=training.log_every,
+        search=build_search(values.decoding.validation_search),
+        validation=EvaluationText(dev.text("target"), tokenizer.decode),
+        max_ratio=values.decoding.max_ratio,
+        max_extra=values.decoding.max_extra,
+        max_length=longest_target(config),
+    )
+    if resumed_step is None:
+        first = batches.plan(trainer.world_size).step(Cursor(), 0).batches[0]
+        model.calibrate(lambda: module.terms(batches.collated(data.stores["train"], first)) and None)
+    manifest.parameters = sum(p.numel() for p in model.parameters())
+    manifest.precision = values.trainer.precision
+    manifest.accelerator = type(trainer.accelerator).__name__.removesuffix("Accelerator").lower()
+    manifest.devices, manifest.num_nodes = trainer.num_devices, trainer.num_nodes
+    try:
+        trainer.fit(module, datamodule=batches, ckpt_path=None if resumed_step is None else last, weights_only=True)
+    except SystemExit:
+        if trainer.state.status == "interrupted":
+            raise KeyboardInterrupt from None
+        raise
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"out of memory: {str(error).splitlines()[0]}; lower data.batch_tokens (raise training.accumulate to match)"
+        ) from error
+    return trainer, module, checkpoints
+
+
+def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, manifest: Manifest) -> None:
+    """Copy what the run recommends to ``weights.safetensors`` and drop the snapshots it was averaged from."""
+    average = checkpoints.write_average()
+    chosen = average or folder / "checkpoints" / "best.safetensors"
+    if not chosen.is_file():
+        raise RunError(f"{folder}: training ended without a validation, so there are no weights to recommend")
+    with run_folder.replacing(folder / "weights.safetensors") as aside:
+        shutil.copyfile(chosen, aside)
+    manifest.weights = {
+        "holds": "average" if average else "best",
+        "averaged_steps": checkpoints.kept if average else [],
+        "best_step": checkpoints.best_step,
+        "best_score": checkpoints.best,
+        "monitor": config.values.training.monitor,
+    }
+    for step in checkpoints.kept:
+        checkpoints.snapshot(step).unlink(missing_ok=True)
+
+
+def _conclude(config: Config, folder: Path, manifest: Manifest, console: Console) -> None:
+    """Final evaluation, report and summary."""
+    console.print("evaluating ...")
+    os.environ.pop(RUN_VARIABLE, None)
+    translator = load(folder, plugins=[p.spec for p in config.plugins])
+    results = evaluate(translator, default_sets(translator))
+    scores = write_results(folder, results)
+    log_final(folder, config.to_dict(), scores)
+    manifest.finished = True
+    manifest.ended = run_folder.now()
+    run_folder.write_manifest(folder, manifest)
+    write_report(folder)
+    print_summary(console, folder, results)
+    sys.stderr.flush()
+
+
+def _quieten() -> None:
+    """Lightning's advice is for those who write the loop; ours is written."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for text in (
+        ".*does not have many workers.*",
+        ".*checkpoint directory.*",
+        ".*LeafSpec.*",
+        ".*Checkpointing.*",
+        ".*num_workers.*",
+    ):
+        warnings.filterwarnings("ignore", text)

@@ -1,0 +1,87 @@
+"""When training stops: by steps, by minutes, or because it no longer improves."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+
+
+class Limits(L.Callback):
+    """Stops training, always after one last validation and checkpoint.
+
+    Args:
+        max_steps: Optimiser steps; None for no limit.
+        max_minutes: Wall-clock minutes, over all segments of a resumed run. Where it strikes depends on the machine: such a run
+            can't be reproduced to the bit.
+        patience: Validations without improvement of the monitored score before stopping; None for never.
+        min_delta: What counts as an improvement.
+        monitor: ``nll`` (falls) or ``bleu`` (rises).
+    """
+
+    def __init__(
+        self,
+        max_steps: int | None,
+        max_minutes: float | None = None,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        monitor: str = "nll",
+    ) -> None:
+        self.max_steps = max_steps
+        self.max_minutes = max_minutes
+        self.patience = patience
+        self.min_delta = min_delta
+        self.monitor = monitor
+        self.best: float | None = None
+        self.bad = 0
+        self.reason = ""
+        self._spent = 0.0
+        self._since = time.monotonic()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.monotonic()
+        if self.max_steps is not None and trainer.global_step >= self.max_steps:
+            trainer.should_stop = True
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ask Lightning to validate and stop once a limit is reached."""
+        stop = self.max_steps is not None and trainer.global_step >= self.max_steps
+        if stop:
+            self.reason = f"reached max_steps={self.max_steps}"
+        elif self.max_minutes is not None:
+            late = self.minutes() >= self.max_minutes
+            # Rank 0's clock decides for all.
+            stop = bool(trainer.strategy.broadcast(late))
+            self.reason = f"reached max_minutes={self.max_minutes}" if stop else ""
+        if stop:
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count validations without improvement."""
+        if trainer.sanity_checking or self.patience is None:
+            return
+        score = float(trainer.callback_metrics[f"valid/{self.monitor}"])
+        gain = None if self.best is None else (self.best - score if self.monitor == "nll" else score - self.best)
+        if gain is None or gain > self.min_delta:
+            self.best, self.bad = score, 0
+        else:
+            self.bad += 1
+        if self.bad >= self.patience:
+            self.reason = f"no better {self.monitor} in {self.bad} validations"
+            trainer.should_stop = True
+
+    def minutes(self) -> float:
+        """Minutes trained, over all segments."""
+        return self._spent + (time.monotonic() - self._since) / 60
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {"best": self.best, "bad": self.bad, "minutes": self.minutes()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the counts."""
+        self.best, self.bad, self._spent = state_dict["best"], state_dict["bad"], state_dict["minutes"]

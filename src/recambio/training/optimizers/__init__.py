@@ -1,0 +1,5 @@
+"""The optimizers of the package, imported by name."""
+
+from recambio.training.optimizers import adam, adamw
+
+__all__ = ["adam", "adamw"]

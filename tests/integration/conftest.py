@@ -1,0 +1,84 @@
+"""Real command lines in a working folder of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+MICRO = """
+name: micro
+data:
+  corpus: {name: embedded, train_size: 600, dev_size: 20, test_size: 20}
+  tokenizer: {name: unigram, vocabulary_size: 400}
+  batch_tokens: 256
+  max_length: 64
+model:
+  d_model: 16
+  n_heads: 2
+  d_ff: 32
+  dropout: 0.1
+  positions: rope
+  encoder: {n_layers: 1}
+  decoder: {n_layers: 1}
+training:
+  max_steps: 40
+  accumulate: 2
+  validate_every: 10
+  log_every: 5
+  average: {last: 2}
+  optimizer: {name: adamw, lr: 0.01}
+  schedule: {name: inverse_sqrt, warmup: 10}
+trainer: {threads: 1, accelerator: cpu}
+decoding: {search: {name: beam, width: 2}}
+evaluation: {metrics: [bleu, chrf]}
+"""
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """One thread, one data cache for all tests, no network."""
+    cache = tmp_path_factory.mktemp("cache")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RECAMBIO_", "WANDB_"))}
+    return {
+        **inherited,
+        "OMP_NUM_THREADS": "1",
+        "RECAMBIO_CACHE": str(cache),
+        "HF_HUB_OFFLINE": "1",
+        "HOME": str(cache),
+    }
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A working folder with ``experiments/micro.yaml``."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "micro.yaml").write_text(MICRO)
+    return tmp_path
+
+
+@pytest.fixture
+def recambio(project: Path, environment: dict[str, str]) -> Command:
+    """Run ``recambio ...`` in the project; the result holds status and both outputs."""
+
+    def run(
+        *arguments: str, timeout: float = 240, stdin: str | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "recambio", *arguments],
+            cwd=project,
+            env={**environment, **variables},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

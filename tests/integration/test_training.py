@@ -1,0 +1,222 @@
+"""Training from the command line: to its end, twice the same, killed and resumed, on two processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """metrics.csv without the columns that depend on the clock."""
+    with (run / "metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if "per_second" not in k} for row in csv.DictReader(file)]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two runs ended with bit-equal weights."""
+    a, b = load_file(one / "weights.safetensors"), load_file(other / "weights.safetensors")
+    return a.keys() == b.keys() and all(bool((a[k] == b[k]).all()) for k in a)
+
+
+def test_a_run_leaves_all_that_its_folder_promises(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    result = recambio("train", "micro")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "runs/micro"
+    run = project / "runs" / "micro"
+    for name in (
+        "config.yaml",
+        "manifest.json",
+        "weights.safetensors",
+        "metrics.csv",
+        "report.html",
+        "tokenizer.model",
+    ):
+        assert (run / name).is_file(), name
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["finished"] and manifest["steps"] == 40 and manifest["tokens_seen"] > 0 and manifest["threads"] == 1
+    assert manifest["weights"]["holds"] == "average" and manifest["weights"]["averaged_steps"] == [30, 40]
+    # The end shows scores, translations, where things are and what to do next.
+    for text in ("BLEU", "source", "reference", "report.html", "recambio translate runs/micro"):
+        assert text in result.stderr, text
+    sets = json.loads((run / "eval" / "test.json").read_text())["sets"]
+    assert {"bleu", "chrf", "n", "hypotheses", "sha256", "phenomena"} <= sets["test"].keys()
+    assert "nrefs:1" in sets["test"]["bleu"]["signature"] and "tok:13a" in sets["test"]["bleu"]["signature"]
+    for part in ("test", "recombination", "length"):
+        assert len((run / "eval" / f"{part}.hyp").read_text().splitlines()) == 20
+    steps = [int(r["step"]) for r in rows(run)]
+    assert steps == sorted(steps) and steps[-1] == 40
+
+    again = recambio("train", "micro", "training.max_steps=5", "training.validate_every=5")
+    assert again.stdout.strip() == "runs/micro-2", "a run must never be overwritten"
+
+    # The recommended weights re-score to what was written.
+    scored = recambio("eval", "runs/micro", "--json")
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads(scored.stdout)["sets"]["test"]["bleu"] == sets["test"]["bleu"]
+    for checkpoint in ("best", "last", "average"):
+        other = recambio("eval", "runs/micro", "--set", "test", "--checkpoint", checkpoint, "--json")
+        assert other.returncode == 0, other.stderr
+
+    # Lines in, lines out, empty ones too, in order.
+    piped = recambio("translate", "runs/micro", stdin="The cat eats fish.\n\nMaria reads.\n")
+    assert piped.returncode == 0, piped.stderr
+    assert len(piped.stdout.split("\n")) == 4 and piped.stdout.split("\n")[1] == ""
+    (project / "in.txt").write_text("The cat eats fish.\n\nMaria reads.\n")
+    assert recambio("translate", "runs/micro", "in.txt").stdout == piped.stdout
+
+
+def test_the_same_seed_gives_the_same_losses_and_weights(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    for seed in ("1", "1", "2"):
+        assert recambio("train", "micro", f"seed={seed}", "training.max_steps=12").returncode == 0
+    one, same, other = (project / "runs" / n for n in ("micro", "micro-2", "micro-3"))
+    assert rows(one) == rows(same)
+    assert same_weights(one, same)
+    assert rows(one) != rows(other) and not same_weights(one, other)
+
+
+def start(project: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """A training in a process group of its own, so that all of it can be killed from outside."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "recambio", "train", "micro", *arguments],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill_after_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+    """SIGKILL once metrics.csv shows a step."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (run / "metrics.csv").is_file() and any(int(r["step"] or 0) >= step for r in rows(run) if r.get("step")):
+            break
+        time.sleep(0.01)
+    assert process.poll() is None, f"ended before it could be killed: {process.communicate()[1]}"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.parametrize("when", [5, 15, 25, 30])
+def test_a_killed_and_resumed_run_ends_with_the_same_weights(  # type: ignore[no-untyped-def]
+    when: int, recambio, project: Path, environment: dict[str, str]
+) -> None:
+    run = project / "runs" / "micro"
+    kill_after_step(start(project, environment), run, when)
+    assert not json.loads((run / "manifest.json").read_text())["finished"]
+    resumed = recambio("train", "micro", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.strip() == "runs/micro"
+    unbroken = recambio("train", "micro", "--run", "runs/unbroken")
+    assert unbroken.returncode == 0, unbroken.stderr
+    assert same_weights(run, project / "runs" / "unbroken")
+    assert rows(run) == rows(project / "runs" / "unbroken")
+    done = recambio("train", "micro", "--resume")
+    assert done.returncode == 0 and "is finished" in done.stderr
+
+
+@pytest.mark.slow
+def test_kills_at_any_moment_lose_nothing(recambio, project: Path, environment: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+    """SIGKILL after random times, resumed in a loop until the run is finished."""
+    draw = random.Random(20)
+    kills = 0
+    while kills < 20:
+        process = start(project, environment, "--resume")
+        try:
+            process.wait(timeout=draw.uniform(4, 12))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+        if process.returncode == 0:
+            break
+    assert kills > 0
+    assert recambio("train", "micro", "--resume").returncode == 0
+    assert recambio("train", "micro", "--run", "runs/unbroken").returncode == 0
+    assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
+
+
+def test_ctrl_c_ends_with_130_and_can_be_resumed(recambio, project: Path, environment: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+    process = start(project, environment, "training.max_steps=100000")
+    run = project / "runs" / "micro"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (run / "checkpoints" / "last.ckpt").is_file():
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert recambio("train", "micro", "--resume", "training.max_steps=40").returncode == 0
+
+
+def test_two_processes_take_the_steps_of_one(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    """Two ranks with one batch each take the same global steps as one rank with two, dropout off: the same update."""
+    alone = recambio("train", "micro", "--run", "runs/alone", "model.dropout=0", "training.max_steps=20")
+    assert alone.returncode == 0, alone.stderr
+    pair = recambio(
+        *("train", "micro", "--run", "runs/pair", "model.dropout=0", "training.max_steps=20", "training.accumulate=1"),
+        *("trainer.devices=2", "trainer.strategy=ddp"),
+    )
+    assert pair.returncode == 0, pair.stderr
+    assert pair.stdout.strip() == "runs/pair", "only the first process prints"
+    a, b = rows(project / "runs" / "alone"), rows(project / "runs" / "pair")
+    assert [r["step"] for r in a] == [r["step"] for r in b]
+    for mine, theirs in zip(a, b, strict=True):
+        for key in ("train/loss", "train/nll", "train/tokens", "valid/nll", "valid/bleu"):
+            if mine.get(key):
+                assert float(mine[key]) == pytest.approx(float(theirs[key]), rel=2e-3, abs=1e-6), (key, mine["step"])
+    one, two = (load_file(project / "runs" / n / "weights.safetensors") for n in ("alone", "pair"))
+    for name in one:
+        assert_close(one[name], two[name], rtol=1e-2, atol=2e-3)
+
+
+def test_a_plugin_file_trains_in_every_process_and_loads_again_at_evaluation(  # type: ignore[no-untyped-def]
+    recambio, project: Path
+) -> None:
+    (project / "plugins").mkdir()
+    plugin = project / "plugins" / "softsign.py"
+    plugin.write_text(
+        "from torch import Tensor\n"
+        "from recambio.components.activation.base import Activation\n"
+        "from recambio.registry import ACTIVATION\n\n\n"
+        '@ACTIVATION.register("softsign")\n'
+        "class Softsign(Activation):\n"
+        '    """x / (1 + |x|)."""\n\n'
+        "    def forward(self, x: Tensor) -> Tensor:\n"
+        "        return x / (1 + x.abs())\n"
+    )
+    arguments = [
+        "train",
+        "micro",
+        "model.activation=softsign",
+        "training.max_steps=10",
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+    ]
+    unknown = recambio(*arguments)
+    assert unknown.returncode == 2 and "unknown activation 'softsign'" in unknown.stderr
+    trained = recambio(*arguments, "--plugin", "plugins/softsign.py")
+    assert trained.returncode == 0, trained.stderr
+    scored = recambio("eval", "runs/micro", "--set", "test", "--json")
+    assert scored.returncode == 0, scored.stderr
+    manifest = json.loads((project / "runs" / "micro" / "manifest.json").read_text())
+    assert [p["names"] for p in manifest["plugins"]] == [["activation/softsign"]]
+    plugin.write_text(plugin.read_text() + "\n# changed\n")
+    changed = recambio("eval", "runs/micro", "--set", "test")
+    assert changed.returncode == 0 and "has changed" in changed.stderr
+    plugin.unlink()
+    missing = recambio("eval", "runs/micro", "--set", "test")
+    assert missing.returncode == 2 and "--plugin" in missing.stderr
