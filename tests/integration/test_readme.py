@@ -51,7 +51,7 @@ def run(place: Path, environment: dict[str, str], command: str) -> str:
     words = shlex.split(command.split("|")[-1])
     if words[:2] == ["recambio", "train"] or words[:2] == ["make", "train"]:
         is_real = "EXP=tatoeba" in words
-        small = [*SMALL, *(["data.tokenizer.vocabulary_size=60"] if is_real else SMALL_CORPUS)]
+        small = [*SMALL, *(["data.tokenizer.vocabulary_size=330"] if is_real else SMALL_CORPUS)]
         command += f" ARGS='{' '.join(small)}'" if words[0] == "make" else " " + " ".join(small)
     if words[0] == "make":
         # The environment that runs the tests stands for the one that make would set up.
@@ -130,5 +130,5 @@ def test_the_yaml_block_is_a_config(place: Path, environment: dict[str, str]) ->
     (place / "mine.yaml").write_text(text.replace("base.yaml", str(REPOSITORY / "experiments" / "base.yaml")))
     assert "tatoeba/train" in run(place, environment, "recambio config show mine.yaml")
     assert "train: 300 pairs" in run(
-        place, environment, "recambio data prepare mine.yaml data.tokenizer.vocabulary_size=60"
+        place, environment, "recambio data prepare mine.yaml data.tokenizer.vocabulary_size=330"
     )

@@ -63,6 +63,10 @@ def run(config: Config) -> None:
         console.print(f"{split}: {len(store):,} pairs, {source:,} source and {target:,} target tokens")
         if split == "train" or report.dropped:
             console.print(str(report))
+        for sample in report.samples:
+            text = f": {sample['source']} | {sample['target']}" if sample["source"] or sample["target"] else ""
+            place = f"{sample['file']}:{sample['line']}" if sample["file"] else f"pair {sample['line']}"
+            console.print(f"  {sample['reason']}, {place}{text}", markup=False)
     vocabulary = result.tokenizer
     console.print(
         f"vocabulary: {vocabulary.source_vocabulary_size:,} source, {vocabulary.target_vocabulary_size:,} target"

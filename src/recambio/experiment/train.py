@@ -11,11 +11,13 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from recambio.config import Config
 from recambio.data.plan import Cursor
 from recambio.data.prepare import Prepared
+from recambio.data.tokenizers.base import Tokenizer
 from recambio.errors import InputError, RunError
 from recambio.evaluation.result import write_results
 from recambio.experiment import run_folder
@@ -36,6 +38,7 @@ from recambio.experiment.report import write_report
 from recambio.experiment.run_folder import Manifest
 from recambio.experiment.summary import print_summary
 from recambio.experiment.translator import load
+from recambio.model.weights import read_step
 from recambio.training.callbacks import Checkpoints, Limits, Progress
 from recambio.training.datamodule import TranslationData
 from recambio.training.module import EvaluationText, TranslationModule
@@ -61,10 +64,13 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         RunError: Training failed.
     """
     check_parts(config)
+    # Nothing is written or started before something is logged: this only asks whether it could be.
+    _loggers(config, Path(), None)
     threads = set_threads(config.values.trainer.threads)
     is_first = run_folder.is_first_process()
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     data = prepared(config, is_quiet=not is_first)
+    _batches(config, data).plan(1)
     folder, is_resumed = _folder(config, resume, run, is_first)
     manifest = run_folder.read_manifest(folder)
     if manifest.finished:
@@ -140,32 +146,14 @@ def _fit(
 ) -> tuple[L.Trainer, TranslationModule, Checkpoints]:
     values = config.values
     training, tokenizer = values.training, data.tokenizer
-    special = {"pad_id": tokenizer.pad_id, "sos_id": tokenizer.sos_id, "eos_id": tokenizer.eos_id}
-    if "dev" not in data.stores:
-        raise InputError("data.corpus: has no dev set, which chooses the weights; name one")
     dev = data.stores["dev"]
-    batches = TranslationData(
-        data.stores["train"],
-        dev,
-        **special,
-        seed=values.seed,
-        batch_tokens=values.data.batch_tokens,
-        accumulate=training.accumulate,
-        valid_batch_tokens=values.decoding.batch_tokens,
-    )
+    batches = _batches(config, data)
     _quieten()
     last = folder / "checkpoints" / "last.ckpt"
     resumed_step = None
     if last.is_file():
-        resumed_step = int(torch.load(last, map_location="cpu", weights_only=True, mmap=True)["global_step"])
-    loggers = make_loggers(
-        folder,
-        config.to_dict(),
-        csv=values.tracking.csv,
-        wandb=config.to_dict()["tracking"]["wandb"],
-        run_name=folder.name,
-        resume_step=resumed_step,
-    )
+        resumed_step = read_step(last)
+    loggers = _loggers(config, folder, resumed_step)
     checkpoints = Checkpoints(folder / "checkpoints", training.monitor, training.average.last)
     stopping = training.early_stopping
     limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor)
@@ -204,7 +192,7 @@ def _fit(
         build_loss(config, tokenizer.pad_id),
         build_optimizer(config),
         build_schedule(config, max_steps),
-        **special,
+        **_special(tokenizer),
         seed=values.seed,
         clip=training.clip,
         log_every=training.log_every,
@@ -232,6 +220,38 @@ def _fit(
             f"out of memory: {str(error).splitlines()[0]}; lower data.batch_tokens (raise training.accumulate to match)"
         ) from error
     return trainer, module, checkpoints
+
+
+def _batches(config: Config, data: Prepared) -> TranslationData:
+    """The corpus as optimiser steps and validation batches.
+
+    Raises:
+        InputError: There is no dev set, or a sentence doesn't fit a batch.
+    """
+    if "dev" not in data.stores:
+        raise InputError("data.corpus: has no dev set, which chooses the weights; name one")
+    values = config.values
+    return TranslationData(
+        data.stores["train"],
+        data.stores["dev"],
+        **_special(data.tokenizer),
+        seed=values.seed,
+        batch_tokens=values.data.batch_tokens,
+        accumulate=values.training.accumulate,
+        valid_batch_tokens=values.decoding.batch_tokens,
+    )
+
+
+def _special(tokenizer: Tokenizer) -> dict[str, int]:
+    return {"pad_id": tokenizer.pad_id, "sos_id": tokenizer.sos_id, "eos_id": tokenizer.eos_id}
+
+
+def _loggers(config: Config, folder: Path, resumed_step: int | None) -> list[Logger]:
+    plain = config.to_dict()
+    tracking = plain["tracking"]
+    return make_loggers(
+        folder, plain, csv=tracking["csv"], wandb=tracking["wandb"], run_name=folder.name, resume_step=resumed_step
+    )
 
 
 def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, manifest: Manifest) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -58,16 +59,33 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such weights file; train first, or pick another with --checkpoint")
-    try:
+    with _readable(path):
         if path.suffix == ".ckpt":
             state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
             prefix = "model."
             return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
         return load_file(path)
+
+
+def read_step(path: Path) -> int:
+    """The optimiser step that a whole training state was saved after.
+
+    Raises:
+        InputError: The file is torn.
+    """
+    with _readable(path):
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (SafetensorError, RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch explains at length what a torn archive may come from.
+        reason = str(error).split(". ")[0].split("\n")[0] or type(error).__name__
         raise InputError(
-            f"{path}: not a readable checkpoint ({reason}); it may be truncated: pick another with --checkpoint"
+            f"{path}: not a readable checkpoint ({reason}); it may be truncated: use another one"
         ) from error
 
 

@@ -65,18 +65,20 @@ class _RMSNormOnCPU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        scale = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)
+        with torch.autocast("cpu", enabled=False):  # which would take the dot products in half precision
+            scale = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)
+            y: Tensor = (x * scale).mul_(weight)
         ctx.save_for_backward(x, weight, scale)
-        y: Tensor = (x * scale).mul_(weight)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
-        # dx = scale (w g) - x scale^3 mean(w g x): the second term is how the scale itself follows x.
-        grad_x = grad * weight
-        pull = torch.linalg.vecdot(grad_x, x).unsqueeze(-1) * (scale**3 / x.shape[-1])
-        grad_x.mul_(scale).addcmul_(x, pull, value=-1)
-        grad_weight = torch.mv((grad * x).reshape(-1, x.shape[-1]).t(), scale.flatten())
+        with torch.autocast("cpu", enabled=False):
+            # dx = scale (w g) - x scale^3 mean(w g x): the second term is how the scale itself follows x.
+            grad_x = grad * weight
+            pull = torch.linalg.vecdot(grad_x, x).unsqueeze(-1) * (scale**3 / x.shape[-1])
+            grad_x.mul_(scale).addcmul_(x, pull, value=-1)
+            grad_weight = torch.mv((grad * x).reshape(-1, x.shape[-1]).t(), scale.flatten())
         return grad_x, grad_weight, None

@@ -150,10 +150,11 @@ class Being(Actions):
         subject: p.Phrase
         place: p.Place | p.Adverb
         if roll < 0.22:
-            if roll < 0.07 and not self.named:
+            subject = self.person()
+            if roll < 0.07:
+                subject = self.two_people()
+            elif roll < 0.14 and not self.named:
                 subject = self.pick(self.pronouns)
-            else:
-                subject = self.two_people() if roll < 0.14 else self.person()
             place = self.whereabouts(self.friend, definite=True)
         else:
             noun = self.noun(self.placed)

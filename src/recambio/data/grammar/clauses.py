@@ -885,7 +885,6 @@ AND = Link(" and ", "", _COORDINATION)
 BUT = Link(", but ", ", pero ", _COORDINATION)
 BECAUSE = Link(" because ", " porque ", _SUBORDINATION)
 WHEN = Link(" when ", " cuando ", _SUBORDINATION)
-WHILE = Link(" while ", " mientras ", _SUBORDINATION)
 
 
 @dataclass(slots=True, eq=False)

@@ -181,11 +181,6 @@ class Derivation:
         self.professions = pool("job -waiter -waitress -actor -actress")
         self.pets = pool("pet horse donkey cow parrot")
         self.destinations = pool("place -kitchen -bathroom -river -street")
-        self.qualified = tuple(
-            noun
-            for noun in pool("object clothing vehicle place food drink animal song film hard text")
-            if noun.predicates
-        )
         self.graded = tuple(n for n in nouns if n.gradable and not n.is_person and not n.is_mass)
         self.good_nouns = tuple(n for n in nouns if not n.is_person and not n.is_mass and self.good in n.before_noun)
         self.kinds_of_thing = pool("food -butter drink wild pet livestock flower clothing song film")

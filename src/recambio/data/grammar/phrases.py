@@ -427,7 +427,7 @@ class Preposition:
 
 IN, AT, ON = Preposition("in", "en"), Preposition("at", "en"), Preposition("on", "en")
 TO, ARRIVE_AT, ARRIVE_IN = Preposition("to", "a"), Preposition("at", "a"), Preposition("in", "a")
-FROM, LEAVING = Preposition("from", "de"), Preposition("", "de")
+LEAVING = Preposition("", "de")
 UNDER = Preposition("under", "debajo de")
 BEHIND = Preposition("behind", "detrás de")
 NEXT_TO = Preposition("next to", "al lado de")

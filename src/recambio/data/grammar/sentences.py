@@ -110,7 +110,10 @@ class Sentences(Compounds):
         else:
             first = self.statement()
             self.named = True
-            links.append((c.AND, self.statement()))
+            second = self.statement()
+            if isinstance(getattr(second, "subject", None), p.Pair):
+                raise Unsuitable  # "... follows Ana and Pedro and Juan sleep": who sleeps?
+            links.append((c.AND, second))
         self.named = True
         if self.random() < 0.75:
             links.append((c.BUT, self.statement()))

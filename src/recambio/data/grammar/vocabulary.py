@@ -668,5 +668,3 @@ bark|barks|-|garden street|a_lot
 live|person|-|home|well
 live|wild|-|forest|
 """
-
-REFLEXIVE = "wake up;get up;go to bed;get dressed;sit down;take a shower;fall asleep;get angry"
