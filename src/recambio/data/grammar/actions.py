@@ -91,7 +91,7 @@ class Actions(Derivation):
                 action.reversible = self.swaps(frame, subject, self.friend)
                 return
         elif roll < 0.13 and not (having and frame.animate_object):
-            action.object = p.IT if random() < 0.6 else p.THEY
+            action.object = self.thing_pronoun(subject)
             return
         elif roll < 0.21 and not (frame.animate_object or negated or len(frame.objects) < 4):
             action.object = self.two_things(frame, alternative=action.question == c.YES_NO)
@@ -198,7 +198,7 @@ class Actions(Derivation):
         action.recipient = self.recipient(action.subject)
         roll = self.random()
         if roll < 0.15:
-            action.object = p.IT if roll < 0.1 else p.THEY
+            action.object = self.thing_pronoun(action.subject)
         else:
             noun = self.noun(frame.objects, verb)
             negated = action.negative or action.frequency is NEVER or action.subject is p.NOBODY

@@ -477,6 +477,8 @@ class Derivation:
     def personal_pronoun(self, subject: p.Phrase) -> p.Pronoun:
         """A pronoun that does not point back to the subject."""
         pronoun = self.pick(_PRONOUNS)
+        if pronoun is p.THEY and self.has_antecedent(subject):
+            raise Unsuitable
         if subject.person in (0, 3) and pronoun.person in (0, 3):
             raise Unsuitable
         if subject.person == pronoun.person == 1:
@@ -487,4 +489,21 @@ class Derivation:
         """An object pronoun; *it* and *them* where only animals fit."""
         if self.friend in frame.objects:
             return self.personal_pronoun(subject)
+        return self.thing_pronoun(subject)
+
+    def has_antecedent(self, subject: p.Phrase) -> bool:
+        """Whether *it* or *them* could point to a thing named before, and would then need its gender.
+
+        So it is in later clauses and after a relative clause (*The girl who opened the box closed it.*).
+        """
+        return self.named or (isinstance(subject, p.NounPhrase) and subject.relative is not None)
+
+    def thing_pronoun(self, subject: p.Phrase) -> p.Pronoun:
+        """*it* or *them*, pointing out of the sentence.
+
+        Raises:
+            Unsuitable: They could point to something inside.
+        """
+        if self.has_antecedent(subject):
+            raise Unsuitable
         return p.IT if self.random() < 0.6 else p.THEY
