@@ -220,3 +220,27 @@ def test_a_plugin_file_trains_in_every_process_and_loads_again_at_evaluation(  #
     plugin.unlink()
     missing = recambio("eval", "runs/micro", "--set", "test")
     assert missing.returncode == 2 and "--plugin" in missing.stderr
+
+
+def test_wandb_offline_beside_csv(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("wandb")
+    result = recambio("train", "micro", "training.max_steps=10", "tracking.wandb.project=micro")
+    assert result.returncode == 0, result.stderr
+    run = project / "runs" / "micro"
+    files = list(run.rglob("*.wandb"))
+    assert files, "no offline run, though there is no account"
+    assert len({p.stem for p in files}) == 1, "one id over training and final evaluation"
+    text = b"".join(p.read_bytes() for p in files)
+    for expected in (b"train/loss", b"valid/nll", b"eval/test/bleu", b"n_heads", b"samples/test"):
+        assert expected in text, expected
+    assert rows(run), "metrics.csv is written as well"
+
+
+@pytest.mark.slow
+def test_compiled_training_stays_within_a_band_of_eager(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    assert recambio("train", "micro", "model.dropout=0", "--run", "runs/eager").returncode == 0
+    compiled = recambio("train", "micro", "model.dropout=0", "trainer.compile=true", "--run", "runs/compiled", timeout=900)
+    assert compiled.returncode == 0, compiled.stderr
+    for a, b in zip(rows(project / "runs" / "eager"), rows(project / "runs" / "compiled"), strict=True):
+        if a.get("train/loss"):
+            assert float(a["train/loss"]) == pytest.approx(float(b["train/loss"]), rel=1e-3)
