@@ -29,7 +29,7 @@ training:
   max_steps: 40
   accumulate: 2
   validate_every: 10
-  log_every: 5
+  log_every: 4
   average: {last: 2}
   optimizer: {name: adamw, lr: 0.01}
   schedule: {name: inverse_sqrt, warmup: 10}

@@ -239,7 +239,9 @@ def test_wandb_offline_beside_csv(recambio, project: Path) -> None:  # type: ign
 @pytest.mark.slow
 def test_compiled_training_stays_within_a_band_of_eager(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
     assert recambio("train", "micro", "model.dropout=0", "--run", "runs/eager").returncode == 0
-    compiled = recambio("train", "micro", "model.dropout=0", "trainer.compile=true", "--run", "runs/compiled", timeout=900)
+    compiled = recambio(
+        "train", "micro", "model.dropout=0", "trainer.compile=true", "--run", "runs/compiled", timeout=900
+    )
     assert compiled.returncode == 0, compiled.stderr
     for a, b in zip(rows(project / "runs" / "eager"), rows(project / "runs" / "compiled"), strict=True):
         if a.get("train/loss"):

@@ -124,7 +124,8 @@ class Training:
     """Loss, optimiser and limits. Steps are optimiser steps.
 
     Attributes:
-        max_steps, max_epochs, max_minutes: The first limit reached ends the run.
+        max_steps, max_epochs, max_minutes: The first limit reached ends the run. Where ``max_minutes`` strikes depends on the
+            machine, so a run that it ends can't be reproduced to the bit.
         clip: Largest gradient norm; None leaves gradients alone.
         accumulate: Device batches per rank and step.
         monitor: What chooses the best checkpoint: the score of greedy translations or the negative log-likelihood a token.

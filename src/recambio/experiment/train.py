@@ -84,9 +84,10 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         run_folder.write_manifest(folder, manifest)
         console.print(f"run folder: {relative(folder)}{' (resumed)' if is_resumed else ''}")
     if not manifest.trained:
-        trainer, module, checkpoints = _fit(config, data, folder, manifest)
+        trainer, module, checkpoints, limits = _fit(config, data, folder, manifest)
         if not trainer.is_global_zero:
             return folder
+        console.print(f"training ended: {limits.reason}")
         _choose_weights(folder, checkpoints, config, manifest)
         manifest.trained = True
         manifest.tokens_seen = module.tokens_seen
@@ -143,7 +144,7 @@ def _describe(manifest: Manifest, config: Config, data: Prepared, threads: int) 
 
 def _fit(
     config: Config, data: Prepared, folder: Path, manifest: Manifest
-) -> tuple[L.Trainer, TranslationModule, Checkpoints]:
+) -> tuple[L.Trainer, TranslationModule, Checkpoints, Limits]:
     values = config.values
     training, tokenizer = values.training, data.tokenizer
     dev = data.stores["dev"]
@@ -219,7 +220,7 @@ def _fit(
         raise RunError(
             f"out of memory: {str(error).splitlines()[0]}; lower data.batch_tokens (raise training.accumulate to match)"
         ) from error
-    return trainer, module, checkpoints
+    return trainer, module, checkpoints, limits
 
 
 def _batches(config: Config, data: Prepared) -> TranslationData:

@@ -113,11 +113,14 @@ class TranslationModule(L.LightningModule):
         self.validation = validation
         self.limits = (max_ratio, max_extra, max_length)
         self.tokens_seen = 0
+        self.latest: dict[str, float] = {}
+        """The newest value of everything recorded, for whoever shows progress."""
         self.bleu = CorpusBLEU()
         self._sums: list[Tensor] = []
         self._tokens = 0
         self._norms: list[Tensor] = []
-        self._since = time.perf_counter()
+        self._since = self._paused = time.perf_counter()
+        self._last = (0.0, 0)
         self._valid: Tensor | None = None
         self._valid_tokens = 0
 
@@ -168,8 +171,9 @@ class TranslationModule(L.LightningModule):
             group["lr"] = self.optimizer_part.lr * factor
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        self._last = (self.optimizer_part.lr * factor, batch.epoch)
         if (step + 1) % self.log_every == 0:
-            self._record(step + 1, self.optimizer_part.lr * factor, batch.epoch)
+            self._record(step + 1)
 
     def _backward(self, loss: Tensor, is_last: bool) -> None:
         wrapper = self.trainer.strategy.model
@@ -185,9 +189,11 @@ class TranslationModule(L.LightningModule):
         bound = math.inf if self.clip is None else self.clip
         self._norms.append(torch.nn.utils.clip_grad_norm_(self.model.parameters(), bound).detach())
 
-    def _record(self, step: int, lr: float, epoch: int) -> None:
+    def _record(self, step: int) -> None:
         """Means since the last record, over all ranks."""
         now = time.perf_counter()
+        lr, epoch = self._last
+        # A rank whose every batch was a filler has no sums.
         zero = torch.zeros(2, device=self.device, dtype=torch.float64)
         sums = torch.stack(self._sums).double().sum(0) if self._sums else zero
         packed = torch.cat([sums, sums.new_tensor([float(self._tokens)])])
@@ -212,12 +218,15 @@ class TranslationModule(L.LightningModule):
         # Straight to the loggers under our own step, which stays monotone over resumes; callbacks read callback_metrics.
         for logger in self.trainer.loggers:
             logger.log_metrics(values, step=step)
-        self.latest = {**getattr(self, "latest", {}), **values}
+        self.latest.update(values)
 
     # Validation -------------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        """Start the sums."""
+        """Start the sums. What was trained since the last record is recorded first, so that a run resumed from the
+        checkpoint of this validation records the same windows as one that went through."""
+        if self._norms:
+            self._record(self.global_step)
         self.bleu.reset()
         self._valid = torch.zeros((), dtype=torch.float64, device=self.device)
         self._valid_tokens = 0

@@ -42,7 +42,8 @@ class Limits(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._since = time.monotonic()
-        if self.max_steps is not None and trainer.global_step >= self.max_steps:
+        is_done = self.max_steps is not None and trainer.global_step >= self.max_steps
+        if is_done or (self.patience is not None and self.bad >= self.patience):
             trainer.should_stop = True
 
     def on_train_batch_end(

@@ -88,9 +88,7 @@ class Progress(L.Callback):
         return f"/{self.max_steps}" if self.max_steps else ""
 
     def _note(self, module: L.LightningModule) -> str:
-        latest = getattr(module, "latest", {})
-        if "train/loss" not in latest:
-            return ""
+        latest: dict[str, float] = module.latest  # type: ignore[assignment]
         return f"loss {latest['train/loss']:.3f}  {latest['train/tokens_per_second']:,.0f} tokens/s  epoch {latest['epoch']:.0f}"
 
     def _left(self, step: int) -> str:
