@@ -15,7 +15,12 @@ def at_a_terminal(command: list[str], cwd: Path, environment: dict[str, str], ty
     """Run a command with all three streams on a pseudo-terminal, answering each prompt. Returns: status and screen text."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        command, cwd=cwd, env={**environment, "TERM": "xterm", "COLUMNS": "120"}, stdin=theirs, stdout=theirs, stderr=theirs
+        command,
+        cwd=cwd,
+        env={**environment, "TERM": "xterm", "COLUMNS": "120"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     )
     os.close(theirs)
     screen, pending, deadline = b"", list(typed), time.monotonic() + 180
