@@ -14,7 +14,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SMALL = [
-    *("training.max_steps=4", "training.validate_every=4", "training.log_every=2", "model.d_model=16"),
+    *("training.max_steps=4", "training.validate_every=4", "training.log_every=2", "training.schedule.warmup=1"),
+    "model.d_model=16",
     *("model.n_heads=2", "model.d_ff=16", "trainer.threads=1", "trainer.precision=32", "decoding.search.width=2"),
 ]
 SMALL_CORPUS = [

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -149,17 +150,25 @@ def test_kills_at_any_moment_lose_nothing(recambio, project: Path, environment: 
     assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
 
 
-def test_ctrl_c_ends_with_130_and_can_be_resumed(recambio, project: Path, environment: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
-    process = start(project, environment, "training.max_steps=100000")
+def test_ctrl_c_ends_with_130_and_nothing_is_lost(recambio, project: Path, environment: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+    """The step is finished and saved: the resumed run ends with the weights of an unbroken one."""
+    long = "training.validate_every=1000"  # no checkpoint but the interrupt's own
+    process = start(project, environment, "training.max_steps=2000", long)
     run = project / "runs" / "micro"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (run / "checkpoints" / "last.ckpt").is_file():
-        time.sleep(0.05)
+    while time.monotonic() < deadline and not (run / "metrics.csv").is_file():
+        time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert "Traceback" not in error
-    assert recambio("train", "micro", "--resume", "training.max_steps=40").returncode == 0
+    assert not json.loads((run / "manifest.json").read_text())["finished"]
+    step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    end = f"training.max_steps={step + 20}"
+    resumed = recambio("train", "micro", "--resume", end, long)
+    assert resumed.returncode == 0, resumed.stderr
+    assert recambio("train", "micro", "--run", "runs/unbroken", end, long).returncode == 0
+    assert same_weights(run, project / "runs" / "unbroken")
 
 
 def test_two_processes_take_the_steps_of_one(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]

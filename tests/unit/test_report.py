@@ -355,7 +355,7 @@ def test_summary_says_what_a_person_wants_to_know(tmp_path, monkeypatch):
     assert text.count("source") >= 5 and text.count("reference") >= 5
     for path in ("weights.safetensors", "eval/test.hyp", "eval/tatoeba__test.hyp", "report.html", "metrics.csv"):
         assert f"runs/tiny/{path}" in text
-    for command in ("make eval RUN=runs/tiny", "recambio translate runs/tiny", "recambio compare runs/tiny"):
+    for command in ("make eval RUN=runs/tiny", "recambio translate runs/tiny", "recambio train runs/tiny/config.yaml"):
         assert command in text
     assert "\x1b" not in text and not re.search(r"[│┃╭─]", text)
 

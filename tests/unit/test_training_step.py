@@ -102,7 +102,8 @@ def trained(cut: str, tmp_path: Path, **options: Any) -> TranslationModule:
 def test_the_update_does_not_depend_on_how_a_step_is_cut(cut: str, clip: float | None, tmp_path: Path) -> None:
     one, other = trained("one", tmp_path, clip=clip), trained(cut, tmp_path, clip=clip)
     for (name, a), (_, b) in zip(one.model.named_parameters(), other.model.named_parameters(), strict=True):
-        assert_close(a, b, rtol=1e-9, atol=1e-11, msg=name)
+        # Keys' biases have no gradient but rounding, which Adam's division by its size brings up to 1e-10.
+        assert_close(a, b, rtol=1e-9, atol=1e-9, msg=name)
     assert one.tokens_seen == other.tokens_seen == 3 * sum(t for _, t in SENTENCES)
     for key in ("train/loss", "train/nll", "train/grad_norm"):
         assert one.latest[key] == pytest.approx(other.latest[key], rel=1e-9)

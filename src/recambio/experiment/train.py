@@ -39,7 +39,7 @@ from recambio.experiment.run_folder import Manifest
 from recambio.experiment.summary import print_summary
 from recambio.experiment.translator import load
 from recambio.model.weights import read_step
-from recambio.training.callbacks import Checkpoints, Limits, Progress
+from recambio.training.callbacks import Checkpoints, Interrupt, Limits, Progress
 from recambio.training.datamodule import TranslationData
 from recambio.training.module import EvaluationText, TranslationModule
 from recambio.training.tracking import log_final, make_loggers
@@ -167,7 +167,7 @@ def _fit(
         precision=values.trainer.precision,  # type: ignore[arg-type]
         logger=loggers,
         # The cursor moves before a checkpoint may be written, and the checkpoint knows of it before the limits strike.
-        callbacks=[checkpoints, limits, progress],
+        callbacks=[checkpoints, limits, progress, Interrupt(checkpoints, training.validate_every)],
         max_epochs=-1,
         val_check_interval=training.validate_every,
         check_val_every_n_epoch=None,

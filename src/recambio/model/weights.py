@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -81,7 +82,7 @@ def read_step(path: Path) -> int:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (SafetensorError, RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
         # torch explains at length what a torn archive may come from.
         reason = str(error).split(". ")[0].split("\n")[0] or type(error).__name__
         raise InputError(

@@ -37,6 +37,6 @@ class PositionalEncoding(nn.Module):
         return k
 
     def attention_bias(self, query_positions: Tensor, key_positions: Tensor) -> Tensor | None:
-        """query_positions: (1|B, T), key_positions: (1|B, S). Returns: (1|B, 1|H, T, S) float32, added to the scaled
+        """query_positions: (1|B, T), key_positions: (1|B, S). Returns: (1|B, 1|H, T, S) of float32 at least, added to the scaled
         scores of every layer, or None. Called once per pass; may need gradients."""
         return None

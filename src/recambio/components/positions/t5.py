@@ -80,7 +80,8 @@ class T5Bias(PositionalEncoding):
             index = self.buckets[offset.abs().clamp(max=len(self.buckets) - 1)]
             index = index + (offset > 0) * (self.weight.shape[0] // 2)
         # (1|B, T, S, H) -> (1|B, H, T, S)
-        return nn.functional.embedding(index, self.weight).float().permute(0, 3, 1, 2)
+        bias = nn.functional.embedding(index, self.weight)
+        return bias.to(torch.promote_types(bias.dtype, torch.float32)).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""

@@ -66,6 +66,7 @@ class Checkpoints(L.Callback):
 
     def save_state(self, trainer: L.Trainer) -> None:
         """Write ``last.ckpt``; a run killed meanwhile keeps the previous one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.folder / "last.ckpt.part"
         trainer.save_checkpoint(aside)
         if trainer.is_global_zero:
