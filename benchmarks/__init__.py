@@ -1,0 +1,1 @@
+"""The project's benchmarks: ``python -m benchmarks`` measures recambio beside its peers."""

@@ -1,0 +1,73 @@
+"""Measure recambio beside its peers.
+
+python -m benchmarks [train|decode|all] [--size small|base] [--repeats N] [--threads 2] [--json PATH] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.peers.sizes import SIZES, rows_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print Markdown, write JSON. Returns: 1 if the contenders don't compute the same, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure recambio beside its peers.")
+    parser.add_argument("kind", nargs="?", choices=("train", "decode", "all"), default="all", help="what to measure")
+    parser.add_argument("--size", choices=[s for s in SIZES if s != "tiny"], default="small", help="of the model")
+    parser.add_argument("--repeats", type=int, default=9, metavar="N", help="rounds that count (9)")
+    parser.add_argument("--discard", type=int, default=2, metavar="N", help="rounds before them (2)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads of each contender (2)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write every number to this file")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains this: 'batch 1,'")
+    parser.add_argument("--no-memory", action="store_true", help="don't measure peak memory")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tiny model and one round: does it run? Numbers mean nothing"
+    )
+    options = parser.parse_args(arguments)
+    for name, least in (("repeats", 1), ("discard", 0), ("threads", 1)):
+        if getattr(options, name) < least:
+            parser.error(f"--{name}: must be at least {least}, but is {getattr(options, name)}")
+    size = SIZES["tiny" if options.quick else options.size]
+    rows = [row for row in rows_of(size, options.kind) if options.only in row.name]
+    if not rows:
+        names = "; ".join(row.name for row in rows_of(size, options.kind))
+        parser.error(f"--only: no row has {options.only!r} in its name; the rows are {names}")
+    try:
+        import transformers  # noqa: F401
+    except ImportError:
+        parser.error('transformers: is not installed; run pip install -e ".[bench]", or make bench')
+
+    import torch
+
+    from benchmarks.peers import checks, report
+    from benchmarks.peers.contenders import same_weights
+    from benchmarks.peers.measure import measure
+
+    torch.set_num_threads(options.threads)
+    environment = report.environment()
+    same = checks.compare(same_weights(size))
+    measured = measure(
+        rows,
+        size,
+        1 if options.quick else options.repeats,
+        1 if options.quick else options.discard,
+        options.threads,
+        with_memory=not options.no_memory and not options.quick,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(report.as_markdown(size, measured, same, environment))
+    if options.json is not None:
+        options.json.write_text(json.dumps(report.as_json(size, measured, same, environment), indent=1) + "\n")
+    found = report.problems(measured, same)
+    for problem in found:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
