@@ -14,6 +14,7 @@ from benchmarks.peers.contenders import OURS, same_weights, taking_part
 from benchmarks.peers.memory import peak_in_subprocess
 from benchmarks.peers.sizes import Row, Size, sentences, training_batch
 from benchmarks.peers.timing import Spread, alternate, products, ratios, spread
+from benchmarks.peers.weights import stir
 
 
 @dataclass
@@ -94,7 +95,7 @@ def measure(
     for row in rows:
         # A model that was cast, trained or kept from ending its sentences serves only rows of that kind.
         if row.task == "train" or group != (False, row.precision):
-            contenders = same_weights(size)
+            contenders = same_weights(size, None if row.task == "train" else stir)
         group = (row.task == "train", row.precision)
         names = taking_part(row)
         result = _time({n: contenders[n] for n in names}, row, size, n_rounds, n_discarded)

@@ -70,6 +70,27 @@ def copy_to_marian(ours: Ours, theirs: Marian) -> None:
         _copy_norm(peer.final_layer_norm, norms[-1], order)
 
 
+@torch.no_grad()
+def stir(model: nn.Module) -> None:
+    """Change fresh weights so that what is decoded varies.
+
+    A fresh model repeats one token for ever: the residual stream carries the token's own vector to the output, and what the
+    feed-forward networks add is the same for all tokens. Equal outputs would prove nothing, and beams would never reorder.
+    Few and strong inner units make the next token depend on the last ones; noise on biases and norms makes each of them
+    matter.
+    """
+    stream = torch.Generator().manual_seed(5)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            parameter.add_(torch.empty(parameter.shape).normal_(std=0.1, generator=stream))
+        if name.endswith("feed_forward.inner.bias"):
+            parameter.sub_(2.0)
+        elif name.endswith("feed_forward.output.weight"):
+            parameter.mul_(16.0)
+        elif parameter.ndim == 2 and not name.startswith("embedding"):
+            parameter.mul_(2.0)
+
+
 def _layers(ours: Ours) -> Iterator[tuple[str, int, Any]]:
     for name in ("encoder", "decoder"):
         for i, layer in enumerate(getattr(ours.model, name).layers):

@@ -194,6 +194,23 @@ def test_a_cache_is_a_list_of_tokens_per_row(data: st.DataObject) -> None:
         torch.use_deterministic_algorithms(False)
 
 
+def test_a_row_that_holds_nothing_joins_as_zeros() -> None:
+    """Its storage was never written; beside a longer row it is read, under the mask."""
+    torch.use_deterministic_algorithms(True, warn_only=True)  # storage that is not written holds NaN
+    try:
+        cache = KeyValueCache(1, 4)
+        cache.append(torch.randn(1, 2, 3, 3), torch.randn(1, 2, 3, 3))
+        joined = cache.join(KeyValueCache(1, 4))
+        empty = joined.select(torch.tensor([1]))
+        other = KeyValueCache(1, 4)
+        other.append(torch.randn(1, 2, 2, 3), torch.randn(1, 2, 2, 3))
+        keys, values = empty.join(other).append(torch.randn(2, 2, 1, 3), torch.randn(2, 2, 1, 3))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert bool(torch.isfinite(keys).all()) and bool(torch.isfinite(values).all())
+    assert bool((keys[0, :, 1:] == 0).all())
+
+
 def test_memories_of_different_lengths_join() -> None:
     a, b = torch.randn(2, 4, 3, 5), torch.randn(1, 4, 6, 5)
     joined = MemoryCache(a, -a).join(MemoryCache(b, -b))

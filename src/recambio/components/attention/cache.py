@@ -87,10 +87,8 @@ class KeyValueCache(Cache):
         joined.lengths = torch.cat([self.lengths.to(other.lengths.device), other.lengths])
         joined._longest = max(self._longest, other._longest)
         joined._uniform = self._uniform if self._uniform == other._uniform else None
-        first = self if self._keys is not None else other
-        if first._keys is not None and first._values is not None:
-            joined._keys = self._stack(self._keys, other._keys, first._keys, len(self.lengths), joined)
-            joined._values = self._stack(self._values, other._values, first._values, len(self.lengths), joined)
+        joined._keys = self._stack(self._keys, other._keys, other, joined)
+        joined._values = self._stack(self._values, other._values, other, joined)
         return joined
 
     def _grow(self, slots: int) -> None:
@@ -113,16 +111,19 @@ class KeyValueCache(Cache):
             picked[:, :, filled:] = 0
         return picked
 
-    @staticmethod
-    def _stack(ours: Tensor | None, theirs: Tensor | None, like: Tensor, n_ours: int, joined: KeyValueCache) -> Tensor:
+    def _stack(
+        self, ours: Tensor | None, theirs: Tensor | None, other: KeyValueCache, joined: KeyValueCache
+    ) -> Tensor | None:
+        like = ours if ours is not None else theirs
+        if like is None:
+            return None
+        n_ours = len(self.lengths)
         storage = like.new_zeros(len(joined.lengths), like.shape[1], joined.max_length, like.shape[3])
-        # Only slots that are filled: the others may hold anything while all rows are equally long, which ends here.
+        # Only what each side has filled: its other slots may hold anything while its rows are equally long.
         if ours is not None:
-            filled = min(joined._longest, ours.shape[2])
-            storage[:n_ours, :, :filled] = ours[:, :, :filled]
+            storage[:n_ours, :, : self._longest] = ours[:, :, : self._longest]
         if theirs is not None:
-            filled = min(joined._longest, theirs.shape[2])
-            storage[n_ours:, :, :filled] = theirs[:, :, :filled]
+            storage[n_ours:, :, : other._longest] = theirs[:, :, : other._longest]
         return storage
 
 
