@@ -171,8 +171,24 @@ def test_a_damaged_run_folder_says_what_is_damaged(
     assert "average" in line and "best.safetensors" in line
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "finished": False, "trained": False}))
-    (line,) = refused(capsys, "train", "micro", "--resume")
+    (line,) = refused(capsys, "train", "micro", "--resume", "training.validate_every=2", "training.average.last=0")
     assert "last.ckpt" in line and "truncated" in line
+
+
+def test_a_run_is_not_resumed_under_another_config(
+    capsys: pytest.CaptureFixture[str], place: Path, trained: Path
+) -> None:
+    run = place / "runs" / "micro"
+    shutil.copytree(trained, run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "finished": False, "trained": False}))
+    same = ["training.max_steps=2", "training.validate_every=2", "training.average.last=0"]
+    lines = refused(capsys, "train", "micro", "--resume", *same, "seed=7", "model.dropout=0.3")
+    assert len(lines) == 2 and "model.dropout: is 0.3" in lines[0] and "started with 0.1" in lines[0]
+    assert "seed: is 7" in lines[1]
+    more = ["training.max_steps=4", "decoding.search.width=1", "tracking.csv=true"]
+    assert main(["train", "micro", "--resume", *same, *more]) == 0
+    assert "max_steps: 4" in (run / "config.yaml").read_text()
 
 
 def test_wrong_evaluation_input(capsys: pytest.CaptureFixture[str], place: Path, trained: Path) -> None:

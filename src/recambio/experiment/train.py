@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from recambio.config import Config
+from recambio.config import load as load_config
 from recambio.data.plan import Cursor
 from recambio.data.prepare import Prepared
 from recambio.data.tokenizers.base import Tokenizer
@@ -76,7 +77,9 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
     if manifest.finished:
         console.print(f"{relative(folder)} is finished; nothing to resume")
         return folder
-    if is_first and not is_resumed:
+    if is_first:
+        if is_resumed and (folder / "config.yaml").is_file():
+            _check_unchanged(config, folder)
         config.save(folder / "config.yaml")
         data.tokenizer.save(folder)
     if is_first:
@@ -128,6 +131,31 @@ def _folder(config: Config, resume: bool, run: Path | None, is_first: bool) -> t
             folder, is_resumed = run_folder.create(manifest), False
     os.environ[RUN_VARIABLE] = str(folder.resolve())
     return folder, is_resumed
+
+
+_MAY_CHANGE = (
+    *("name", "plugins", "data.root", "training.max_", "training.early_stopping", "training.log_every"),
+    *("trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "trainer.threads"),
+    *("tracking", "decoding", "evaluation"),
+)
+"""What a resumed run may be given anew: its limits, its hardware, and what doesn't enter the weights."""
+
+
+def _check_unchanged(config: Config, folder: Path) -> None:
+    """Refuse to go on with a run under a config that would have trained another model.
+
+    Raises:
+        InputError: One line for each value that differs.
+    """
+    was = load_config(folder / "config.yaml", plugins_are_loaded=True, check_hardware=False).leaves()
+    now = config.leaves()
+    changed = [k for k in sorted({*was, *now}) if was.get(k) != now.get(k) and not k.startswith(_MAY_CHANGE)]
+    if changed:
+        raise InputError(
+            f"{key}: is {now.get(key)!r}, but {relative(folder)} was started with {was.get(key)!r}; "
+            "leave it for --resume, or start a new run without"
+            for key in changed
+        )
 
 
 def _describe(manifest: Manifest, config: Config, data: Prepared, threads: int) -> None:
