@@ -100,7 +100,7 @@ class _Endless(ModelScorer):
 
     def __init__(self, model: Transformer, *, sos_id: int, eos_id: int, pad_id: int) -> None:
         super().__init__(model, sos_id=sos_id, eos_id=eos_id, pad_id=pad_id)
-        self._never[eos_id] = float("-inf")
+        self.never = torch.tensor([sos_id, pad_id, eos_id])
 
 
 class _SmoothedOverAll(Loss):

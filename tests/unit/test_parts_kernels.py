@@ -185,6 +185,23 @@ def test_a_float_bias_serves_a_half_precision_query() -> None:
     torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("is_autocast", [False, True], ids=["weights", "autocast"])
+def test_a_decoding_step_in_half_precision_rounds_once(groups: int, is_autocast: bool) -> None:
+    """Few queries are done in float32: what differs from the formula is the rounding of the result alone."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, heads, n, 8).bfloat16() for heads, n in ((4, 2), (groups, 6), (groups, 6)))
+    mask = torch.rand(3, 1, 1, 6) < 0.7
+    mask[1] = False
+    around = context(mask, n_queries=2, n_keys=6)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+        y = attend(q, k, v, around)
+    expected, _ = attend_plain(q.float(), k.float(), v.float(), around)
+    assert y.dtype == torch.bfloat16
+    assert bool((y[1] == 0).all())
+    torch.testing.assert_close(y.float(), expected, rtol=2**-8, atol=1e-6)
+
+
 def test_dropout_drops_weights_and_keeps_their_mean() -> None:
     torch.manual_seed(0)
     q, k = torch.zeros(1, 1, 4000, 2), torch.zeros(1, 1, 10, 2)

@@ -108,7 +108,13 @@ def test_norms_keep_half_precision_outside_and_float32_inside(norm: type[nn.Modu
     y = part(x)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.float(), part(x.float()), rtol=0.005, atol=0.005)
-    assert part.bfloat16()(x).dtype == torch.bfloat16
+    low, y = part.bfloat16(), part(x)
+    with torch.no_grad():
+        low_y = low(x)
+    assert y.dtype == low_y.dtype == torch.bfloat16
+    exact = norm(64)(x.float())  # gains of one and biases of zero are exact in half precision
+    for rounded in (y, low_y):
+        torch.testing.assert_close(rounded.float(), exact, rtol=2**-8, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ feed-forwards

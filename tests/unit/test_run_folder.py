@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import subprocess
+import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,28 @@ def test_starts_at_once_get_folders_of_their_own() -> None:
         process.join()
     assert len(set(made)) == 20
     assert {Path(f).name for f in made} == {"tiny", *(f"tiny-{i}" for i in range(2, 21))}
+
+
+def _hold(folder: Path, is_held: Event) -> None:
+    with run_folder.held(folder):
+        is_held.set()
+        time.sleep(60)
+
+
+def test_one_process_trains_in_a_folder_until_it_dies() -> None:
+    folder = make()
+    context = multiprocessing.get_context("fork")
+    is_held = context.Event()
+    process = context.Process(target=_hold, args=(folder, is_held))
+    process.start()
+    assert is_held.wait(30)
+    with pytest.raises(InputError, match=rf"runs/tiny: process {process.pid} trains in it"), run_folder.held(folder):
+        pass
+    process.kill()
+    process.join()
+    for _ in range(2):
+        with run_folder.held(folder):
+            pass
 
 
 def test_manifest_round_trip() -> None:

@@ -72,7 +72,7 @@ class TokenContext:
 class WithLosses(NamedTuple):
     """A sub-layer's output together with auxiliary losses, each a (sum, count) pair of scalars.
 
-    The trainer divides every sum by its own count over the whole optimiser step, as it does the main loss.
+    The trainer divides each sum by its count and weights it by the batch's share of the step's target tokens.
     """
 
     x: Tensor

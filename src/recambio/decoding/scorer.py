@@ -63,9 +63,8 @@ class ModelScorer(Scorer[DecoderState]):
         self.model = model
         self.sos_id, self.eos_id, self.pad_id = sos_id, eos_id, pad_id
         self.device = next(model.parameters()).device
-        never = torch.zeros(model.spec.target_vocabulary, device=self.device)
-        never[[sos_id, pad_id]] = float("-inf")
-        self._never = never
+        self.never = torch.tensor([sos_id, pad_id], device=self.device)
+        """Tokens of probability zero."""
 
     def start(self, sources: Sequence[Sequence[int]], max_length: int) -> DecoderState:
         """See :meth:`Scorer.start`."""
@@ -80,7 +79,8 @@ class ModelScorer(Scorer[DecoderState]):
     def step(self, state: DecoderState, tokens: Tensor) -> Tensor:
         """See :meth:`Scorer.step`. SOS and PAD have probability zero, and the rest sums to one without them."""
         hidden = self.model.step(state, tokens[:, None])[:, 0]
-        return torch.log_softmax(self.model.logits(hidden).float() + self._never, dim=-1)
+        logits = self.model.logits(hidden).float()
+        return torch.log_softmax(logits.index_fill_(-1, self.never, float("-inf")), dim=-1)
 
     def select(self, state: DecoderState, rows: Tensor) -> DecoderState:
         """See :meth:`Scorer.select`."""

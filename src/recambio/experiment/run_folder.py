@@ -24,8 +24,14 @@ from typing import Any
 
 from recambio.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 RUNS = Path("runs")
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 NEWEST = "newest"
 PACKAGES = ("torch", "lightning", "sentencepiece", "sacrebleu")
 
@@ -164,6 +170,33 @@ def existing(run: str | Path, runs: Path = RUNS) -> Path:
     close = difflib.get_close_matches(Path(run).name, known, n=1)
     hint = f" Did you mean {str(runs / close[0])!r}?" if close else ""
     raise InputError(f"{run}: no such run.{hint} Under {runs}/: {', '.join(known) or 'none; run `make train` first'}")
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in this folder; a killed process lets go by itself.
+
+    Where the file system has no locks, or the system no `fcntl`, nobody is kept out.
+
+    Raises:
+        InputError: Another process trains there.
+    """
+    with (folder / LOCK).open("a+", encoding="utf-8") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise InputError(
+                    f"{folder}: process {lock.read().strip() or '?'} trains in it; wait for its end, or start a run "
+                    "of your own without --resume"
+                ) from error
+            except OSError:
+                pass
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -77,29 +77,35 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
     if manifest.finished:
         console.print(f"{relative(folder)} is finished; nothing to resume")
         return folder
-    if is_first:
+    if not is_first:
+        _fill(config, data, folder, manifest, console)
+        return folder
+    with run_folder.held(folder):
         if is_resumed and (folder / "config.yaml").is_file():
             _check_unchanged(config, folder)
         config.save(folder / "config.yaml")
         data.tokenizer.save(folder)
-    if is_first:
         _describe(manifest, config, data, threads)
         run_folder.write_manifest(folder, manifest)
         console.print(f"run folder: {relative(folder)}{' (resumed)' if is_resumed else ''}")
-    if not manifest.trained:
-        trainer, module, checkpoints, limits = _fit(config, data, folder, manifest)
-        if not trainer.is_global_zero:
-            return folder
-        console.print(f"training ended: {limits.reason}")
-        _choose_weights(folder, checkpoints, config, manifest)
-        manifest.trained = True
-        manifest.tokens_seen = module.tokens_seen
-        manifest.steps = trainer.global_step
-        run_folder.write_manifest(folder, manifest)
-    elif not is_first:
-        return folder
-    _conclude(config, folder, manifest, console)
+        _fill(config, data, folder, manifest, console)
+        _conclude(config, folder, manifest, console)
     return folder
+
+
+def _fill(config: Config, data: Prepared, folder: Path, manifest: Manifest, console: Console) -> None:
+    """Train, unless the run has; the first process leaves the recommended weights and the manifest."""
+    if manifest.trained:
+        return
+    trainer, module, checkpoints, limits = _fit(config, data, folder, manifest)
+    if not trainer.is_global_zero:
+        return
+    console.print(f"training ended: {limits.reason}")
+    _choose_weights(folder, checkpoints, config, manifest)
+    manifest.trained = True
+    manifest.tokens_seen = module.tokens_seen
+    manifest.steps = trainer.global_step
+    run_folder.write_manifest(folder, manifest)
 
 
 def _folder(config: Config, resume: bool, run: Path | None, is_first: bool) -> tuple[Path, bool]:

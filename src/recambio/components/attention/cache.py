@@ -31,6 +31,9 @@ class KeyValueCache(Cache):
         self._longest = 0
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
+        # The storage that the last selection copied from: the next one writes there, so a beam that reorders at every step
+        # takes no new memory.
+        self._spare: tuple[Tensor, Tensor] | None = None
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store T new tokens a row and hand out all that is held.
@@ -76,8 +79,10 @@ class KeyValueCache(Cache):
             chosen._longest = int(chosen.lengths.max()) if len(rows) else 0
             chosen._uniform = chosen._longest if bool((chosen.lengths == chosen._longest).all()) else None
         if self._keys is not None and self._values is not None:
-            chosen._keys = self._pick(self._keys, rows, chosen)
-            chosen._values = self._pick(self._values, rows, chosen)
+            spare_keys, spare_values = self._spare or (None, None)
+            chosen._keys = self._pick(self._keys, spare_keys, rows, chosen)
+            chosen._values = self._pick(self._values, spare_values, rows, chosen)
+            chosen._spare = self._keys, self._values
         return chosen
 
     def join(self, other: Cache) -> KeyValueCache:
@@ -101,9 +106,12 @@ class KeyValueCache(Cache):
         self.max_length = slots
 
     @staticmethod
-    def _pick(storage: Tensor, rows: Tensor, chosen: KeyValueCache) -> Tensor:
+    def _pick(storage: Tensor, spare: Tensor | None, rows: Tensor, chosen: KeyValueCache) -> Tensor:
         filled = chosen._longest
-        picked = storage.new_empty(len(rows), *storage.shape[1:])
+        if spare is not None and spare.shape[0] >= len(rows) and spare.shape[1:] == storage.shape[1:]:
+            picked = spare[: len(rows)]
+        else:
+            picked = storage.new_empty(len(rows), *storage.shape[1:])
         with torch.no_grad():  # nobody trains through decoding, and `out` saves a copy
             torch.index_select(storage[:, :, :filled], 0, rows, out=picked[:, :, :filled])
         if chosen._uniform is None:

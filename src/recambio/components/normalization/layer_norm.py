@@ -43,7 +43,11 @@ class LayerNorm(Normalization):
 
     def forward(self, x: Tensor) -> Tensor:
         """See :meth:`Normalization.forward`."""
-        if x.dtype == self.weight.dtype and x.dtype not in (torch.float16, torch.bfloat16):
+        # On CPU the kernel takes half precision in and out and computes in float32; its gradients it sums in half precision.
+        is_exact = x.dtype not in (torch.float16, torch.bfloat16) or (
+            x.device.type == "cpu" and not torch.is_grad_enabled()
+        )
+        if x.dtype == self.weight.dtype and is_exact:
             return nn.functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
         bias = None if self.bias is None else self.bias.float()
         return nn.functional.layer_norm(x.float(), self.weight.shape, self.weight.float(), bias, self.eps).to(x.dtype)
