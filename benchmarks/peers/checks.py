@@ -12,8 +12,9 @@ from benchmarks.peers.contenders import OURS
 from benchmarks.peers.sizes import training_batch
 
 LOSS_TOLERANCE = 1e-4
-AGREEMENT = 0.99
-"""Share of equal tokens. Two models that differ by rounding part ways at a near tie, and for the rest of the sentence."""
+AGREEMENT = 0.9
+"""Share of equal tokens. Two models that differ by rounding part ways at a near tie, and for the rest of the sentence: one
+sentence of 32 is 3 %. Models that differ in what they compute agree on a few per cent."""
 
 
 @dataclass

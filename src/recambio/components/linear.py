@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from recambio.components.product import linear
+
 
 class Linear(nn.Linear):
     """``y = x W^T + b`` with named row groups.
@@ -26,6 +28,10 @@ class Linear(nn.Linear):
     ) -> None:
         self.splits: dict[str, int] = dict(out) if isinstance(out, Mapping) else {role or "": out}
         super().__init__(in_features, sum(self.splits.values()), bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., in_features). Returns: (..., out)."""
+        return linear(x, self.weight, self.bias)
 
     def apart(self, x: Tensor) -> tuple[Tensor, ...]:
         """x: (..., in_features). Returns: one tensor per role."""

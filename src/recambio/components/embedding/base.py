@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from recambio.components.product import linear
 from recambio.registry import EMBEDDING
 
 
@@ -34,4 +35,4 @@ class TokenEmbedding(nn.Module, ABC):
     def project(self, x: Tensor) -> Tensor:
         """x: (..., D). Returns: logits (..., V)."""
         weight, bias = self.output()
-        return nn.functional.linear(x, weight, bias)
+        return linear(x, weight, bias)

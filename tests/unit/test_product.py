@@ -1,0 +1,67 @@
+"""The product under every linear map is the same function on every path."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from recambio.components import product
+from recambio.components.product import linear
+
+SHAPES = [
+    ((1,), 8000, 256),
+    ((4,), 1024, 256),
+    ((64,), 768, 256),
+    ((3, 100), 256, 256),
+    ((2, 5, 7), 512, 512),
+    ((0,), 512, 512),
+]
+
+
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes that took oneDNN, from here on."""
+    if not product._is_there():
+        pytest.skip("needs an AMD processor with AVX-512")
+    shapes: list[tuple[int, ...]] = []
+    kernel = torch.ops.mkldnn._linear_pointwise
+
+    def noted(x: Tensor, *rest: object) -> Tensor:
+        shapes.append(tuple(x.shape))
+        return kernel(x, *rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", noted)
+    return shapes
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize(("rows", "n_out", "n_in"), SHAPES)
+def test_without_gradients_it_is_torchs(rows: tuple[int, ...], n_out: int, n_in: int, has_bias: bool) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(*rows, n_in), torch.randn(n_out, n_in) * n_in**-0.5
+    bias = torch.randn(n_out) if has_bias else None
+    with torch.no_grad():
+        y = linear(x, weight, bias)
+        strided = linear(x.repeat_interleave(2, -1)[..., ::2], weight, bias)
+    expected = nn.functional.linear(x.double(), weight.double(), None if bias is None else bias.double()).float()
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(strided, y, rtol=0, atol=0)
+
+
+def test_what_is_large_takes_onednn_and_only_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = taken(monkeypatch)
+    weight, x = torch.randn(8000, 256), torch.randn(32, 256)
+    linear(x, weight)
+    with torch.no_grad():
+        linear(x.double(), weight.double())
+        linear(x.bfloat16(), weight.bfloat16())
+        linear(x[:1], weight[:256])
+        with torch.autocast("cpu", torch.bfloat16):
+            assert linear(x, weight).dtype == torch.bfloat16
+        with FlopCounterMode(display=False) as counter:
+            linear(x, weight)
+        assert counter.get_total_flops() == 2 * 32 * 8000 * 256
+        assert not shapes
+        linear(x, weight)
+    assert shapes == [(32, 256)]
