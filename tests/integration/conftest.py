@@ -45,8 +45,10 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """One thread, one data cache for all tests, no network."""
     cache = tmp_path_factory.mktemp("cache")
-    # Under `make test` its variables would make an inner make report the folders it enters.
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RECAMBIO_", "WANDB_", "MAKE", "MFLAGS"))}
+    # Under `make test` its variables would make an inner make report the folders it enters, or take the outer one's ARGS.
+    foreign = ("RECAMBIO_", "WANDB_", "MAKE", "MFLAGS")
+    own = {"PYTHON", "VENV", "TORCH_INDEX", "EXP", "RUN", "FILE", "ARGS"}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign) and k not in own}
     return {
         **inherited,
         "OMP_NUM_THREADS": "1",

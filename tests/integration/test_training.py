@@ -133,11 +133,12 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(  # type: ignore[no
 def test_kills_at_any_moment_lose_nothing(recambio, project: Path, environment: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
     """SIGKILL after random times, resumed in a loop until the run is finished."""
     draw = random.Random(20)
+    long = "training.max_steps=300"  # more than one draw lasts
     kills = 0
     while kills < 20:
-        process = start(project, environment, "--resume")
+        process = start(project, environment, "--resume", long)
         try:
-            process.wait(timeout=draw.uniform(4, 12))
+            process.wait(timeout=draw.uniform(3, 10))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
@@ -145,8 +146,8 @@ def test_kills_at_any_moment_lose_nothing(recambio, project: Path, environment: 
         if process.returncode == 0:
             break
     assert kills > 0
-    assert recambio("train", "micro", "--resume").returncode == 0
-    assert recambio("train", "micro", "--run", "runs/unbroken").returncode == 0
+    assert recambio("train", "micro", "--resume", long).returncode == 0
+    assert recambio("train", "micro", "--run", "runs/unbroken", long).returncode == 0
     assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
 
 
