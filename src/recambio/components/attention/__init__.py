@@ -7,6 +7,7 @@ from recambio.components.attention.cache import KeyValueCache, MemoryCache
 from recambio.components.attention.grouped_query import GroupedQuery
 from recambio.components.attention.kernels import attend, attend_plain, merge_heads, split_heads
 from recambio.components.attention.multi_head import MultiHead
+from recambio.components.attention.projected import ProjectedAttention
 from recambio.registry import ATTENTION
 
 ATTENTION.preset("multi_query", of="grouped_query", n_groups=1)
@@ -17,6 +18,7 @@ __all__ = [
     "KeyValueCache",
     "MemoryCache",
     "MultiHead",
+    "ProjectedAttention",
     "attend",
     "attend_plain",
     "merge_heads",
