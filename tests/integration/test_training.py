@@ -165,6 +165,7 @@ def test_ctrl_c_ends_with_130_and_nothing_is_lost(recambio, project: Path, envir
     assert "Traceback" not in error
     assert not json.loads((run / "manifest.json").read_text())["finished"]
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert f"interrupted: step {step} is saved in runs/micro; the same command with --resume goes on" in error
     end = f"training.max_steps={step + 20}"
     resumed = recambio("train", "micro", "--resume", end, long)
     assert resumed.returncode == 0, resumed.stderr

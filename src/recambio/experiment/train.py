@@ -88,8 +88,14 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         _describe(manifest, config, data, threads)
         run_folder.write_manifest(folder, manifest)
         console.print(f"run folder: {relative(folder)}{' (resumed)' if is_resumed else ''}")
-        _fill(config, data, folder, manifest, console)
-        _conclude(config, folder, manifest, console)
+        try:
+            _fill(config, data, folder, manifest, console)
+            _conclude(config, folder, manifest, console)
+        except KeyboardInterrupt:
+            last = folder / "checkpoints" / "last.ckpt"
+            saved = f"step {read_step(last)} is saved" if last.is_file() else "nothing is saved yet"
+            console.print(f"interrupted: {saved} in {relative(folder)}; the same command with --resume goes on")
+            raise
     return folder
 
 
