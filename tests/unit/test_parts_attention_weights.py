@@ -556,6 +556,26 @@ def test_synthesizer_refuses_longer_sentences_and_caches_values_only() -> None:
     assert keys.shape == (2, H, 4, 0) and values.shape == (2, H, 4, DH)
 
 
+def test_tables_are_drawn_to_scale_from_their_streams() -> None:
+    def drawn(name: str, **options: Any) -> Any:
+        part = ATTENTION.create(
+            {"name": name, **options}, d_model=128, n_heads=4, site="encoder_self", is_causal=False, max_length=64
+        )
+        part.draw(lambda parameter: torch.Generator().manual_seed(len(parameter)))
+        return part
+
+    torch.manual_seed(0)
+    dense = drawn("synthesizer")
+    assert torch.equal(dense.table, drawn("synthesizer").table)
+    first = nn.init.xavier_uniform_(torch.empty(128, 128))
+    hidden = nn.functional.linear(torch.randn(500, 128), first).relu()
+    assert (hidden[:, :32] @ dense.table[:, :32].T).var().item() == pytest.approx(1.0, rel=0.15)
+    assert drawn("synthesizer", variant="random").table.var().item() == pytest.approx(1.0, rel=0.05)
+    shaw = drawn("shaw", max_distance=40)
+    assert shaw.relative_keys.std().item() == pytest.approx(32**-0.5, rel=0.1)
+    assert not torch.equal(shaw.relative_keys, shaw.relative_values)
+
+
 @pytest.mark.parametrize("name", ["shaw", "entmax", "cope", "sink", "synthesizer"])
 def test_attention_dropout_acts_in_training_only(name: str) -> None:
     torch.manual_seed(0)
