@@ -22,12 +22,6 @@ PLAIN = {
 }
 """The part of each kind that the others are measured against."""
 
-GIVEN: dict[tuple[str, str], dict[str, Any]] = {
-    ("attention", "grouped_query"): {"n_groups": 2},
-    ("positions", "chain"): {"schemes": ["sinusoidal", "alibi"]},
-}
-"""Options of the parts that can't be built without."""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -57,7 +51,7 @@ def places(only: Sequence[str] = ()) -> list[Place]:
     found = []
     for kind, plain in PLAIN.items():
         for name in sorted(REGISTRIES[kind].names(), key=lambda n: (n != plain, n)):
-            node = {"name": name, **GIVEN.get((kind, name), {})}
+            node = REGISTRIES[kind].example(name)
             if not only or kind in only or f"{kind}/{name}" in only:
                 found.append(Place(kind, name, node, testing.sites(kind, node)))
     return found

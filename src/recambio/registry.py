@@ -53,6 +53,8 @@ class Card:
             is named after a semicolon.
         fast_path: Which kernel it takes, or why none.
         effect: Its known effect on translation, with the source; empty if none is established.
+        example: Options that the part can't be built without, with values that a config might give them; the conformance kit and
+            the benchmarks build it with these.
     """
 
     claim: str
@@ -64,6 +66,7 @@ class Card:
     flops: str = "0"
     fast_path: str = ""
     effect: str = ""
+    example: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,11 @@ class Registry(Generic[T]):
         if of not in self.entries:
             raise ValueError(f"{self.kind} {name!r} is to be a preset of {of!r}, which is no registered part")
         self.presets[name] = Preset(name, of, options)
+
+    def example(self, name: str) -> Node:
+        """A node that names a part, or a preset, and gives it what it can't be built without."""
+        given = {} if name in self.presets else self.get(name).card.example
+        return {"name": name, **given} if given else name
 
     def names(self) -> list[str]:
         """The registered parts, without presets, sorted."""

@@ -17,12 +17,14 @@ from recambio.registry import ATTENTION, BLOCK, POSITIONS, Node
 
 registry.load_builtins()
 
-GIVEN: dict[str, dict[str, Any]] = {"grouped_query": {"n_groups": 2}, "chain": {"schemes": ["rope", "alibi"]}}
 STACKS = ("encoder", "decoder")
 
 
 def node(name: str) -> Node:
-    return {"name": name, **GIVEN.get(name, {})}
+    """The part, with what it can't be built without."""
+    if name == "chain":
+        return {"name": "chain", "schemes": ["rope", "alibi"]}  # which act by all that an attention can refuse
+    return (ATTENTION if name in ATTENTION.entries else POSITIONS).example(name)
 
 
 def standing(kind: Any, *sites: str) -> list[str]:

@@ -9,7 +9,6 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,12 +24,6 @@ PLUGINS = [
     *(REPOSITORY / "plugins" / f"{name}.py" for name in ("dynamic_erf", "gaussian_window", "scalable_softmax")),
     REPOSITORY / "plugins" / "installed_example" / "recambio_softplus_squared" / "__init__.py",
 ]
-
-GIVEN: dict[tuple[str, str], dict[str, Any]] = {
-    ("attention", "grouped_query"): {"n_groups": 2},
-    ("positions", "chain"): {"schemes": ["rope", {"name": "t5", "n_buckets": 16}, "learned"]},
-}
-"""Options that a part can't be built without."""
 
 VARIANTS: list[tuple[str, Node]] = [
     ("attention", {"name": "multi_head", "bias": False}),
@@ -55,6 +48,7 @@ VARIANTS: list[tuple[str, Node]] = [
     ("attention", {"name": "latent", "latent_dim": 12, "rope_dim": 6, "bias": False}),
     ("attention", {"name": "linformer", "projected_length": 4}),
     ("normalization", {"name": "layer_norm", "bias": False}),
+    ("positions", {"name": "chain", "schemes": ["rope", {"name": "t5", "n_buckets": 16}, "learned"]}),
     ("positions", {"name": "rope", "fraction": 0.5, "base": 500.0}),
     ("positions", {"name": "rope", "fraction": 0.5, "scaling": "yarn", "factor": 4.0, "original_length": 20}),
     ("positions", {"name": "alibi", "encoder": "split"}),
@@ -107,14 +101,14 @@ for _path in PLUGINS:
 _with_plugins = registry.snapshot()
 _PARTS: list[tuple[str, Node]] = [
     *(
-        (kind, {"name": name, **GIVEN.get((kind, name), {})})
+        (kind, registry.REGISTRIES[kind].example(name))
         for kind in testing.SITES
         for name in [*REGISTRIES[kind].names(), *REGISTRIES[kind].presets]
     ),
     *VARIANTS,
 ]
 _PLACES = [
-    (kind, node, site, f"{node['name']}{'+' if (kind, node) in VARIANTS else ''}")  # type: ignore[index]
+    (kind, node, site, f"{name_of(node)}{'+' if (kind, node) in VARIANTS else ''}")
     for kind, node in _PARTS
     for site in testing.sites(kind, node)
 ]

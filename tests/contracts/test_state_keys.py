@@ -89,8 +89,8 @@ KEYS = {
     "feed_forward/none/decoder_feed_forward": "",
     "positions/alibi/encoder": "",
     "positions/alibi/decoder": "",
-    "positions/chain/encoder": "schemes.0.table.weight schemes.1.weight",
-    "positions/chain/decoder": "schemes.0.table.weight schemes.1.weight",
+    "positions/chain/encoder": "schemes.1.weight",
+    "positions/chain/decoder": "schemes.1.weight",
     "positions/learned/encoder": "table.weight",
     "positions/learned/decoder": "table.weight",
     "positions/none/encoder": "",
@@ -173,13 +173,12 @@ KEYS = {
     "embedding/normalised/model": "gain source.weight target.weight projection.weight",
     "embedding/standard/model": "source.weight target.weight projection.weight",
 }
-GIVEN = {"grouped_query": {"n_groups": 2}, "chain": {"schemes": ["learned", "t5"]}}
 
 
 @pytest.mark.parametrize("part", KEYS)
 def test_keys_are_what_they_were(part: str) -> None:
     kind, name, site = part.split("/")
-    node = {"name": name, **GIVEN.get(name, {})}
+    node = REGISTRIES[kind].example(name)
     module = build_embedding(node) if kind == "embedding" else Rig(kind, node, site, n_layers=1).parts()[0]
     assert list(module.state_dict()) == KEYS[part].split()
 

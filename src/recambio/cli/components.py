@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import textwrap
@@ -13,7 +14,7 @@ import typer
 from recambio.cli import options
 from recambio.errors import InputError
 
-FIELDS = ("formula", "paper", "departures", "sites", "parameters", "flops", "fast_path", "effect")
+FIELDS = ("formula", "config", "paper", "departures", "sites", "parameters", "flops", "fast_path", "effect")
 
 
 def components(
@@ -41,10 +42,10 @@ def components(
         return
     if name is not None:
         (parts,) = chosen
-        card = parts.describe(name)
+        card = _card(parts, name)
         typer.echo(_json(card) if as_json else _section(card) if as_markdown else card_text(card))
         return
-    cards = [parts.describe(n) for parts in chosen for n in [*parts.names(), *sorted(parts.presets)]]
+    cards = [_card(parts, n) for parts in chosen for n in [*parts.names(), *sorted(parts.presets)]]
     if as_json:
         typer.echo(_json(cards))
         return
@@ -56,6 +57,44 @@ def components(
     if kind is None:
         for point, module in sorted(plugins.available().items()):
             typer.echo(f"installed plugin, loaded when named: {point} ({module})")
+
+
+def _card(parts: Any, name: str) -> dict[str, Any]:
+    """What the registry says of a part, and how a config takes it."""
+    card: dict[str, Any] = parts.describe(name)
+    return {**card, "config": in_config(parts.kind, card["sites"], parts.example(name))}
+
+
+def in_config(kind: str, sites: Sequence[str], node: Any) -> str:
+    """A config that takes a part wherever it may stand, as YAML on one line.
+
+    Args:
+        kind: The part's.
+        sites: Where its card lets it stand; empty for everywhere.
+        node: The part.
+    """
+    import yaml
+
+    from recambio.config import schema
+
+    held = {path: key for path, key in schema.all_keys() if key.kind == kind}
+    chosen = [_key(kind, site) for site in sites] or [next(iter(held))]
+    values: dict[str, Any] = {}
+    for path in chosen:
+        *sections, last = path.split(".")
+        section = values
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = (
+            [node] if held[path].is_list else copy.copy(node)
+        )  # YAML would write one object twice as an alias
+    text: str = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=10**6)
+    return text.strip()[1:-1]
+
+
+def _key(kind: str, site: str) -> str:
+    """The key of a stack that holds a part for a site."""
+    return "model.decoder.cross_attention" if site == "cross" else f"model.{site.partition('_')[0]}.{kind}"
 
 
 def _line(card: dict[str, Any]) -> str:
@@ -76,8 +115,7 @@ def card_text(card: dict[str, Any]) -> str:
     if "preset_of" in card:
         lines.append(f"preset       {_call(card)}")
     for field in FIELDS:
-        value = ", ".join(card[field]) if isinstance(card[field], list) else card[field]
-        if value:
+        if value := _said(card, field):
             lines += textwrap.wrap(f"{field.replace('_', ' '):12} {value}", 100, subsequent_indent=" " * 13)
     for option in card["options"]:
         default = f" = {json.dumps(option['default'], default=str)}" if "default" in option else " (required)"
@@ -88,6 +126,12 @@ def card_text(card: dict[str, Any]) -> str:
     if card["plugin"]:
         lines.append(f"plugin       {card['plugin']}")
     return "\n".join(lines)
+
+
+def _said(card: dict[str, Any], field: str) -> str:
+    """A field as text; empty if there is nothing to say."""
+    value: str = ", ".join(card[field]) if isinstance(card[field], list) else card[field]
+    return "" if field in ("parameters", "flops") and value == "0" else value
 
 
 def _json(value: Any) -> str:
@@ -118,15 +162,21 @@ def catalogue(kinds: Sequence[Any]) -> str:
         lines += [f"- [`{n}`](#{_anchor(parts.kind, n)}): {parts.describe(n)['claim']}" for n in parts.names()]
         lines += [f"- `{n}` = `{_call(parts.describe(n))}`" for n in sorted(parts.presets)]
         for name in parts.names():
-            lines += ["", _section(parts.describe(name))]
+            lines += ["", _section(_card(parts, name))]
     return "\n".join(lines) + "\n"
 
 
 def _section(card: dict[str, Any]) -> str:
-    lines = [f"### {card['kind']} {card['name']}", "", card["claim"], "", f"`{card['formula']}`"]
-    for field in FIELDS[1:]:
-        value = ", ".join(card[field]) if isinstance(card[field], list) else card[field]
-        if value and not (field in ("parameters", "flops") and value == "0"):
+    lines = [
+        f"### {card['kind']} {card['name']}",
+        "",
+        card["claim"],
+        "",
+        f"`{card['formula']}`" if card["formula"] else "",
+    ]
+    lines += ["", f"**Config**: `{card['config']}`"]
+    for field in FIELDS[2:]:
+        if value := _said(card, field):
             lines += ["", f"**{field.replace('_', ' ').capitalize()}**: {value}"]
     if card["options"]:
         lines += ["", "| option | type | default |", "| --- | --- | --- |"]

@@ -7,6 +7,7 @@ import itertools
 import keyword
 import re
 import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,26 +106,34 @@ def check(
         if not names:
             raise InputError(f"{target}: registers no part; decorate the class, as @ATTENTION.register('my_attention')")
     given = source.overrides(values or []).values
-    if problems := [
-        p for kind, name in map(_split, names) for p in registry.REGISTRIES[kind].problems({"name": name, **given})
-    ]:
+    nodes = [(kind, {"name": name, **_example(kind, name), **given}) for kind, name in map(_split, names)]
+    if problems := [p for kind, node in nodes for p in registry.REGISTRIES[kind].problems(node)]:
         raise InputError(problems)
-    failed = sum(_check(*_split(name), given, slow) for name in names)
+    failed = sum(_check(kind, node, slow) for kind, node in nodes)
     if failed:
         raise RunError(f"{target}: {failed} check{'s' * (failed > 1)} failed")
 
 
-def _check(kind: str, name: str, given: dict[str, Any], slow: bool) -> int:
+def _example(kind: str, name: str) -> Mapping[str, Any]:
+    """What the part can't be built without, as its card gives it."""
+    from recambio import registry
+
+    node = registry.REGISTRIES[kind].example(name)
+    return {} if isinstance(node, str) else node
+
+
+def _check(kind: str, node: dict[str, Any], slow: bool) -> int:
     """Run and print the checks of one part. Returns: how many failed."""
     from recambio import registry, testing
 
+    name = node["name"]
     typer.echo(card_text(registry.REGISTRIES[kind].describe(name)))
     typer.echo()
     if kind not in testing.SITES:
         typer.echo(f"{kind} {name}: registered; there are no checks for this kind")
         return 0
     n_checks = failed = 0
-    outcomes = testing.run(kind, {"name": name, **given}, slow=slow)
+    outcomes = testing.run(kind, node, slow=slow)
     for check, group in itertools.groupby(outcomes, key=lambda outcome: outcome.check):
         found = list(group)
         n_checks += len(found)

@@ -22,6 +22,7 @@ from recambio.registry import ATTENTION, Card
         "nothing",
         fast_path="scaled_dot_product_attention; the heads of a group are its queries, so no key is copied. The cache holds "
         "the groups only.",
+        example={"n_groups": 2},
     ),
 )
 class GroupedQuery(ProjectedAttention):

@@ -16,6 +16,7 @@ from recambio.registry import POSITIONS, Card
         parameters="sum(schemes)",
         flops="0; the schemes' own",
         fast_path="The schemes' own.",
+        example={"schemes": ["sinusoidal", "t5"]},
     ),
 )
 class Chain(PositionalEncoding):

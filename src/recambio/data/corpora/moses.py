@@ -13,7 +13,10 @@ from recambio.registry import CORPUS, Card
 
 @CORPUS.register(
     "moses",
-    card=Card(claim="Two text files whose lines correspond (PREFIX.en, PREFIX.es), plain, .gz or .xz."),
+    card=Card(
+        claim="Two text files whose lines correspond (PREFIX.en, PREFIX.es), plain, .gz or .xz.",
+        example={"train": "mine/train", "dev": "mine/dev", "test": "mine/test"},
+    ),
 )
 class MosesCorpus(Corpus):
     """Pairs of files ``PREFIX.en`` and ``PREFIX.es``, plain or with ``.gz`` or ``.xz``.

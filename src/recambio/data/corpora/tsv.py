@@ -11,7 +11,13 @@ from recambio.errors import InputError
 from recambio.registry import CORPUS, Card
 
 
-@CORPUS.register("tsv", card=Card(claim="Files of tab-separated columns, two of which are the sides of a pair."))
+@CORPUS.register(
+    "tsv",
+    card=Card(
+        claim="Files of tab-separated columns, two of which are the sides of a pair.",
+        example={"train": "mine/train.tsv", "dev": "mine/dev.tsv"},
+    ),
+)
 class TsvCorpus(Corpus):
     """Files of tab-separated columns, without quoting, plain or with ``.gz`` or ``.xz``.
 
