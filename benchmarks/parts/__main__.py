@@ -1,6 +1,6 @@
 """Measure every part of the package.
 
-python -m benchmarks.parts cost [KIND[/NAME] ...] [--rounds N] [--bf16] [--threads 2]
+python -m benchmarks.parts cost [KIND[/NAME] ...] [--rounds N] [--bf16] [--threads 1]
 python -m benchmarks.parts losses [KIND[/NAME] ...]
 """
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("only", nargs="*", metavar="KIND[/NAME]", help="all parts of a kind, or one part")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="rounds that count (7)")
     parser.add_argument("--bf16", action="store_true", help="under autocast to bfloat16")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads (2)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (1)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     registry.load_builtins()

@@ -1,10 +1,12 @@
 """What each part costs: time, memory and products of a training step, time of a decoding step.
 
-Every part is timed in turn with the plain part of its kind, so that a drift of the machine meets both; ratios are medians over rounds.
+Every part is timed in turn with the plain part of its kind, there and back, so that a drift of the machine meets both; ratios are
+medians over rounds. The plain part is timed against itself as well: how far that is from 1 is what the clock can't tell.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import statistics
 import time
@@ -47,8 +49,9 @@ class Cost:
 
     Attributes:
         alone: Time of the part's own forward and backward pass.
-        inside: Time of the model's.
-        flops: Matmul FLOPs of the model's, over the plain path.
+        alone_flops: Its matmul FLOPs, over the plain path; None where there are none to compare with.
+        inside: Time of the model's pass.
+        flops: Matmul FLOPs of the model's pass, over the plain path.
         memory: Most memory that the model's pass holds at a time.
         decode: Time of a decoding step with caches.
         parameters: Of the model.
@@ -58,6 +61,7 @@ class Cost:
     kind: str
     name: str
     alone: float
+    alone_flops: float | None
     inside: float
     flops: float
     memory: float
@@ -66,9 +70,9 @@ class Cost:
     milliseconds: float
 
     @property
-    def unexplained(self) -> float:
-        """Time over what the products explain."""
-        return self.inside / self.flops
+    def unexplained(self) -> float | None:
+        """The part's own time over what its products explain."""
+        return self.alone / self.alone_flops if self.alone_flops else None
 
 
 class Bench:
@@ -125,13 +129,19 @@ class Bench:
 
         return steps
 
+    @functools.cached_property
     def flops(self) -> int:
-        """Matmul FLOPs of the forward and backward pass, fused attention written out as products."""
+        """Matmul FLOPs of the model's forward and backward pass, fused attention written out as products."""
         self.model.train()
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            self.inside()
-        return counter.get_total_flops()
+        return _flops(self.inside)
 
+    @functools.cached_property
+    def alone_flops(self) -> int:
+        """Likewise of the part's own; 0 where it has none by itself."""
+        run = self.alone()
+        return 0 if run is None else _flops(run)
+
+    @functools.cached_property
     def memory(self) -> int:
         """Most bytes that the pass holds at a time beyond what it found."""
         self.model.train()
@@ -145,6 +155,12 @@ class Bench:
                 held += event.nbytes()
                 most = max(most, held)
         return most
+
+
+def _flops(run: Run) -> int:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
 
 
 def _alone(place: Place, model: Transformer) -> Callable[[], Any] | None:
@@ -195,19 +211,23 @@ def _alone(place: Place, model: Transformer) -> Callable[[], Any] | None:
 
 
 def in_turns(first: Callable[[], Run], second: Callable[[], Run], rounds: int) -> tuple[float, float]:
-    """Median over rounds of second / first, and the median seconds of second; each prepares, then is timed."""
+    """Median over rounds of second / first, and the median seconds of second; each prepares, then is timed.
+
+    A round is first, second, second, first or the other way round, so that neither gains by its place. The clock is the process's own:
+    on one thread what else the machine does hardly enters.
+    """
     ratios, seconds = [], []
-    for turn in range(rounds + 2):  # two rounds to warm up
-        taken = {}
-        for which in (0, 1) if turn % 2 else (1, 0):
+    for turn in range(rounds + 1):  # one round to warm up
+        taken = [0.0, 0.0]
+        for which in (0, 1, 1, 0) if turn % 2 else (1, 0, 0, 1):
             run = (first, second)[which]()
             gc.collect()
-            start = time.perf_counter()
+            start = time.process_time()
             run()
-            taken[which] = time.perf_counter() - start
-        if turn >= 2:
+            taken[which] += time.process_time() - start
+        if turn:
             ratios.append(taken[1] / taken[0])
-            seconds.append(taken[1])
+            seconds.append(taken[1] / 2)
     return statistics.median(ratios), statistics.median(seconds)
 
 
@@ -229,12 +249,12 @@ def measure(
 
 
 def _against(base: Bench, bench: Bench, rounds: int) -> Cost:
+    for each in (base, bench):
+        each.model.train()
     alone, base_alone = bench.alone(), base.alone()
     alone_ratio = 1.0
     if alone is not None and base_alone is not None:
-        alone_ratio, _ = in_turns(lambda: base_alone, lambda: alone, 3 * rounds)
-    for each in (base, bench):
-        each.model.train()
+        alone_ratio, _ = in_turns(lambda: base_alone, lambda: alone, 2 * rounds)
     inside, seconds = in_turns(lambda: base.inside, lambda: bench.inside, rounds)
     decode, _ = in_turns(base.decode, bench.decode, rounds)
     sizes = [sum(p.numel() for p in each.model.parameters()) for each in (bench, base)]
@@ -242,13 +262,18 @@ def _against(base: Bench, bench: Bench, rounds: int) -> Cost:
         bench.place.kind,
         bench.place.name,
         alone=alone_ratio,
+        alone_flops=bench.alone_flops / base.alone_flops if base.alone_flops else None,
         inside=inside,
-        flops=bench.flops() / base.flops(),
-        memory=bench.memory() / base.memory(),
+        flops=bench.flops / base.flops,
+        memory=bench.memory / base.memory,
         decode=decode,
         parameters=sizes[0] / sizes[1],
         milliseconds=1000 * seconds,
     )
+
+
+def _number(x: float | None) -> str:
+    return "" if x is None else f"{x:.2f}"
 
 
 def as_markdown(costs: Sequence[Cost]) -> str:
@@ -262,11 +287,11 @@ def as_markdown(costs: Sequence[Cost]) -> str:
             "",
             f"**{kind}**, against `{plain}`",
             "",
-            "| part | alone | in the model | matmul FLOPs | time / FLOPs | memory | decoding step | parameters |",
-            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+            "| part | alone | its FLOPs | time / FLOPs | in the model | FLOPs | memory | decoding step | parameters |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
             *(
-                f"| `{c.name}` | {c.alone:.2f} | {c.inside:.2f} | {c.flops:.2f} | {c.unexplained:.2f} | {c.memory:.2f} "
-                f"| {c.decode:.2f} | {c.parameters:.2f} |"
+                f"| `{c.name}` | {c.alone:.2f} | {_number(c.alone_flops)} | {_number(c.unexplained)} | {c.inside:.2f} | {c.flops:.2f} "
+                f"| {c.memory:.2f} | {c.decode:.2f} | {c.parameters:.2f} |"
                 for c in rows
             ),
         ]

@@ -144,8 +144,8 @@ KEYS = {
     "block/res_dual/encoder": "norms.0.0.weight norms.0.0.bias norms.0.1.weight norms.0.1.bias final_norm.weight final_norm.bias",
     "block/res_dual/decoder": "norms.0.0.weight norms.0.0.bias norms.0.1.weight norms.0.1.bias norms.0.2.weight norms.0.2.bias "
     "final_norm.weight final_norm.bias",
-    "block/rezero/encoder": "scales.0 final_norm.weight final_norm.bias",
-    "block/rezero/decoder": "scales.0 final_norm.weight final_norm.bias",
+    "block/rezero/encoder": "scales.0",
+    "block/rezero/decoder": "scales.0",
     "block/sandwich_norm/encoder": "norms.0.0.weight norms.0.0.bias norms.0.1.weight norms.0.1.bias final_norm.weight final_norm.bias "
     "output_norms.0.0.weight output_norms.0.0.bias output_norms.0.1.weight output_norms.0.1.bias",
     "block/sandwich_norm/decoder": "norms.0.0.weight norms.0.0.bias norms.0.1.weight norms.0.1.bias norms.0.2.weight norms.0.2.bias "

@@ -213,7 +213,7 @@ FORMULAS: list[tuple[Node, Callable[[Tensor, Sublayers, Weights], Tensor]]] = [
     ("admin", admin),
     ("rezero", rezero),
     ({"name": "rezero", "shared": False}, rezero),
-    ({"name": "rezero", "final_norm": False}, rezero),
+    ({"name": "rezero", "final_norm": True}, rezero),
     ("layer_scale", layer_scale),
     ("parallel", parallel),
     ("b2t", b2t),
@@ -532,18 +532,18 @@ def test_admin_forgets_its_measuring_where_the_pass_fails() -> None:
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_rezero_stack_of_any_depth_starts_as_the_identity(shared: bool) -> None:
     layers, x = some_sublayers(50), stream()
-    block = make({"name": "rezero", "shared": shared, "final_norm": False}, n_layers=50)
+    block = make({"name": "rezero", "shared": shared}, n_layers=50)
     assert torch.equal(run(block, x, layers), x)
     assert sum(p.numel() for p in block.parameters()) == 50 * (1 if shared else 3)
     assert not any(isinstance(m, LayerNorm) for m in block.modules())
-    block = make({"name": "rezero", "shared": shared}, n_layers=50)
+    block = make({"name": "rezero", "shared": shared, "final_norm": True}, n_layers=50)
     assert torch.equal(run(block, x, layers), block.final_norm(x))
     assert sum(isinstance(m, LayerNorm) for m in block.modules()) == 1
 
 
 def test_rezeros_scalars_learn_first_then_the_sublayers() -> None:
     """In a whole model the decoder's scalars move in the first step, the encoder's in the second, the rest after that."""
-    model = Transformer(spec(block={"name": "rezero", "final_norm": False})).double().train()
+    model = Transformer(spec(block="rezero")).double().train()
     source, target, source_tokens, target_tokens = batch()
     weight = stream(4, 6, 16)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

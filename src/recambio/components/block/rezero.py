@@ -18,29 +18,27 @@ from recambio.registry import BLOCK, Card
     Card(
         claim="Replaces the norms by a learned scalar, zero at first, that weighs what a layer's sub-layers add, so that a stack of any "
         "depth starts as the identity.",
-        formula="x = x + a dropout(F(x)), a = 0 at first, one for all sub-layers of a layer; norm(x) once at the stack's end",
+        formula="x = x + a dropout(F(x)), a = 0 at first, one for all sub-layers of a layer",
         paper='Bachlechner et al. 2020, "ReZero is All You Need: Fast Convergence at Large Depth", https://arxiv.org/abs/2003.04887',
-        departures="A norm at the stack's end, where the paper has none: without it a small model learns much more slowly, as the output "
-        "matrix and cross-attention read a stream of any scale; `final_norm: false` leaves it out. The decoder's three "
-        "sub-layers share their layer's scalar, as in the authors' code; `shared: false` gives each its own.",
+        departures="The decoder's three sub-layers share their layer's scalar, as the two of a layer do in the authors' code; "
+        "`shared: false` gives each its own. `final_norm: true` adds a norm at the stack's end, which the paper has not.",
         parameters="L * (1 if shared else K) + final_norm * normalization",
         flops="0; a scalar product a sub-layer",
-        fast_path="Elementwise; a norm a stack instead of one a sub-layer.",
+        fast_path="Elementwise, and no norm.",
     ),
 )
 class ReZero(Block):
     """Replaces the norms by a learned scalar, zero at first: each sub-layer starts switched off.
 
-    ``x = x + a dropout(F(x))``, with ``a = 0`` at first, and ``norm(x)`` once at the end of the stack. In a whole model the first
-    step moves the decoder's scalars only, the second the encoder's, and the sub-layers follow.
+    ``x = x + a dropout(F(x))``, with ``a = 0`` at first. In a whole model the first step moves the decoder's scalars only, the second the
+    encoder's, and the sub-layers follow: a small model starts more slowly than with norms.
 
     Paper: Bachlechner et al. 2020, "ReZero is All You Need: Fast Convergence at Large Depth",
     https://arxiv.org/abs/2003.04887.
-    Differs from the paper: the norm at the end.
 
     Args:
         shared: Whether one scalar serves all sub-layers of a layer, as in the paper, or each has its own.
-        final_norm: Whether the stack's output is normalised; the paper's isn't.
+        final_norm: Whether the stack's output is normalised, which keeps what cross-attention and the output matrix read in scale.
     """
 
     def __init__(
@@ -50,7 +48,7 @@ class ReZero(Block):
         dropout: float,
         normalization: Callable[[int | None], Normalization],
         shared: bool = True,
-        final_norm: bool = True,
+        final_norm: bool = False,
     ) -> None:
         super().__init__()
         self.scales = nn.ParameterList(nn.Parameter(torch.zeros(1 if shared else n_sublayers)) for _ in range(n_layers))

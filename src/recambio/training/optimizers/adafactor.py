@@ -43,9 +43,6 @@ class Adafactor(OptimizerPart):
 
     def build(self, parameters: ParameterGroups, *, is_fused: bool) -> Optimizer:
         """See :meth:`OptimizerPart.build`."""
-        groups = [
-            {"params": list(parameters.decayed), "weight_decay": self.weight_decay},
-            {"params": list(parameters.plain), "weight_decay": 0.0},
-        ]
+        groups = parameters.groups(self.weight_decay)
         # torch squares the first epsilon; its default, the dtype's, is larger than the squared gradient of a token mean.
         return torch.optim.Adafactor(groups, lr=self.lr, beta2_decay=-self.beta2_decay, eps=(1e-15, 1e-3), d=self.clip)

@@ -49,6 +49,13 @@ class ParameterGroups:
             {p: rows[p] for p in decayed if p in rows},
         )
 
+    def groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """As a torch optimizer takes them: what decays, and what doesn't."""
+        return [
+            {"params": list(self.decayed), "weight_decay": weight_decay},
+            {"params": list(self.plain), "weight_decay": 0.0},
+        ]
+
 
 @OPTIMIZER.define
 class OptimizerPart(ABC):

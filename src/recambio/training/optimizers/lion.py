@@ -41,10 +41,7 @@ class Lion(OptimizerPart):
 
     def build(self, parameters: ParameterGroups, *, is_fused: bool) -> Optimizer:
         """See :meth:`OptimizerPart.build`."""
-        groups = [
-            {"params": list(parameters.decayed), "weight_decay": self.weight_decay},
-            {"params": list(parameters.plain), "weight_decay": 0.0},
-        ]
+        groups = parameters.groups(self.weight_decay)
         return _Lion(groups, {"lr": self.lr, "betas": self.betas})
 
 

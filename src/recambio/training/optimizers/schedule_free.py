@@ -52,10 +52,7 @@ class ScheduleFree(OptimizerPart):
 
     def build(self, parameters: ParameterGroups, *, is_fused: bool) -> Optimizer:
         """See :meth:`OptimizerPart.build`."""
-        groups = [
-            {"params": list(parameters.decayed), "weight_decay": self.weight_decay},
-            {"params": list(parameters.plain), "weight_decay": 0.0},
-        ]
+        groups = parameters.groups(self.weight_decay)
         # The sum of squared rates so far and the steps taken live in the group, and so in its state.
         start = {"weight_sum": 0.0, "n_steps": 0}
         return _ScheduleFreeAdamW(groups, {"lr": self.lr, "betas": self.betas, "eps": self.eps, **start})
