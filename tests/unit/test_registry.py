@@ -267,6 +267,18 @@ def test_describe(shapes: Registry[Any]) -> None:
     assert Path(shapes.describe("box")["source_file"]).name == "test_registry.py"
 
 
+def test_an_example_gives_what_a_part_cannot_be_built_without(shapes: Registry[Any]) -> None:
+    @shapes.register("ring", Card(claim="Hollow.", example={"thickness": 2}))
+    class Ring(Shape):
+        def __init__(self, thickness: int, radius: float = 1.0) -> None:
+            self.thickness = thickness
+
+    shapes.preset("thin", of="ring", thickness=1)
+    assert shapes.example("ring") == {"name": "ring", "thickness": 2}
+    assert shapes.example("thin") == "thin" and shapes.example("circle") == "circle"
+    assert shapes.problems("ring") and not shapes.problems(shapes.example("ring"))
+
+
 def test_origin_and_restore(shapes: Registry[Any]) -> None:
     saved = registry.snapshot()
     with registering("mine.py"), registering("inner.py"):
