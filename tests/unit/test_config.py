@@ -300,6 +300,12 @@ training:
         ("training=5", "training: must be a mapping of loss, optimizer, schedule, max_steps, max_epochs, max_minutes, "
          "clip, accumulate, average, monitor, validate_every, log_every, early_stopping, but is 5"),
         ("tracking.wandb=yes please", "tracking.wandb: must be a mapping of project, entity, mode, tags, but is 'yes please'"),
+        ("training.average={last: 3, ema: 0.99}",
+         "training.average: is one of last, best and ema, but has last and ema; set last=0 for ema"),
+        ("training.average={best: 3, ema: 0.99}",
+         "training.average: is one of last, best and ema, but has best and ema; set best=0 for ema"),
+        ("training.average.ema=1.0", "training.average.ema: must be in [0, 1), but is 1.0"),
+        ("training.average.ema=0", "training.average.ema: must be greater than 0, but is 0"),
         ("evaluation.sets.dev.source=dev.en", "evaluation.sets.dev: needs reference"),
         ("evaluation.sets.dev=dev", "evaluation.sets.dev: must be a mapping of source, reference, but is 'dev'"),
         ("model.attention=averaged",

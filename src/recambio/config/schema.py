@@ -106,9 +106,17 @@ class Model:
 
 @dataclass
 class Average:
-    """``last``: average the weights of so many last validations; 0 averages nothing."""
+    """What a run recommends in place of its best weights; at most one of the three.
+
+    Attributes:
+        last: The mean of the weights of so many last validations; 0 for none.
+        best: The mean of the weights of so many validations with the best score in ``training.monitor``; 0 for none.
+        ema: The best exponential moving average with this decay, updated at every step and validated in place of the weights.
+    """
 
     last: int = number(0)
+    best: int = number(0)
+    ema: float | None = number(None, 0, 1, open_low=True)
 
 
 @dataclass

@@ -51,7 +51,8 @@ class Manifest:
         parameters: Of the model, tied ones counted once.
         tokens_seen: Target tokens trained on.
         steps: Optimiser steps done.
-        weights: What ``weights.safetensors`` holds (``best``, ``average``, ``last``), and the step and score it is from.
+        weights: What ``weights.safetensors`` holds (``best`` or ``average``), the steps averaged, the decay of the moving average that was
+            validated and saved, and the best step and its score.
         origins: Where each value of the config was set.
         trained: Whether training reached one of its limits.
         finished: Whether the final evaluation is done too.

@@ -200,7 +200,14 @@ def _fit(
     if last.is_file():
         resumed_step = read_step(last)
     loggers = _loggers(config, folder, resumed_step)
-    checkpoints = Checkpoints(folder / "checkpoints", training.monitor, training.average.last)
+    average = training.average
+    checkpoints = Checkpoints(
+        folder / "checkpoints",
+        training.monitor,
+        average.best or average.last,
+        "best" if average.best else "last",
+        is_moving=average.ema is not None,
+    )
     stopping = training.early_stopping
     limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor)
     progress = Progress(None, training.log_every)
@@ -242,6 +249,7 @@ def _fit(
         seed=values.seed,
         clip=training.clip,
         log_every=training.log_every,
+        ema=average.ema,
         search=build_search(values.decoding.validation_search),
         validation=EvaluationText(dev.text("target"), tokenizer.decode),
         max_ratio=values.decoding.max_ratio,
@@ -311,6 +319,7 @@ def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, mani
     manifest.weights = {
         "holds": "average" if average else "best",
         "averaged_steps": checkpoints.kept if average else [],
+        "ema": config.values.training.average.ema,
         "best_step": checkpoints.best_step,
         "best_score": checkpoints.best,
         "monitor": config.values.training.monitor,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -27,6 +27,7 @@ from recambio.decoding.searches.base import Search
 from recambio.evaluation.corpus_bleu import CorpusBLEU
 from recambio.model.initialise import stable_seed
 from recambio.model.transformer import Transformer
+from recambio.training.average import MovingAverage
 from recambio.training.losses.base import Loss, LossTerms
 from recambio.training.optimizers.base import OptimizerPart, ParameterGroups
 from recambio.training.schedules.base import Schedule
@@ -76,6 +77,7 @@ class TranslationModule(L.LightningModule):
         seed: Seeds dropout, by step.
         clip: Largest gradient norm; None for no clipping.
         log_every: Steps between training records.
+        ema: Decay of the moving average that is validated in place of the weights; None for none.
         search: For validation BLEU; None for none.
         validation: Text of the validation set.
         max_ratio, max_extra, max_length: Length limit of the search.
@@ -94,6 +96,7 @@ class TranslationModule(L.LightningModule):
         seed: int,
         clip: float | None = 1.0,
         log_every: int = 50,
+        ema: float | None = None,
         search: Search | None = None,
         validation: EvaluationText | None = None,
         max_ratio: float = 2.0,
@@ -110,6 +113,7 @@ class TranslationModule(L.LightningModule):
         self.seed = seed
         self.clip = clip
         self.log_every = log_every
+        self.average = None if ema is None else MovingAverage(model, ema)
         self.search = search
         self.validation = validation
         self.limits = (max_ratio, max_extra, max_length)
@@ -173,6 +177,8 @@ class TranslationModule(L.LightningModule):
             group["lr"] = self.optimizer_part.lr * factor * group.get("lr_scale", 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update()
         self._last = (self.optimizer_part.lr * factor, batch.epoch)
         if (step + 1) % self.log_every == 0:
             self._record(step + 1)
@@ -270,35 +276,52 @@ class TranslationModule(L.LightningModule):
     # State ------------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Plain numbers only, so that the file loads with ``weights_only=True``."""
+        """Plain numbers and tensors only, so that the file loads with ``weights_only=True``."""
         checkpoint["recambio"] = {"tokens_seen": self.tokens_seen}
+        if self.average is not None:
+            checkpoint["recambio"]["average"] = self.average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the counters."""
+        """Take up the counters and the average."""
         self.tokens_seen = int(checkpoint["recambio"]["tokens_seen"])
+        if self.average is not None:
+            self.average.load_state_dict(checkpoint["recambio"]["average"])
 
     def on_train_start(self) -> None:
         """Start the clock of the first record, with the weights that are trained."""
-        self._put_weights("train")
+        self._put_trained()
         self._reset_record()
 
     def on_validation_start(self) -> None:
         """From here to the end of the validation the model holds the weights that are kept."""
-        self._put_weights("eval")
+        self._put_kept()
 
     def on_validation_end(self) -> None:
         """Go on with the weights that are trained; the checkpoints of this validation are written by now."""
-        self._put_weights("train")
+        self._put_trained()
 
     @contextmanager
-    def kept_weights(self) -> Iterator[None]:
-        """The model holds the weights that are kept, not those that are trained, where the optimizer has both."""
-        self._put_weights("eval")
-        yield
-        self._put_weights("train")
+    def state_weights(self) -> Iterator[None]:
+        """The model holds what a training state stores as its weights; afterwards, those that are trained.
 
-    def _put_weights(self, which: Literal["train", "eval"]) -> None:
-        if callable(put := getattr(self.optimizers(use_pl_optimizer=False), which, None)):
+        An optimizer that averages by itself rebuilds what it trains from the average. A moving average stands beside what is trained.
+        """
+        self._put_trained()
+        if self.average is None:
+            self._put_kept()
+        yield
+        self._put_trained()
+
+    def _put_kept(self) -> None:
+        if callable(put := getattr(self.optimizers(use_pl_optimizer=False), "eval", None)):
+            put()
+        if self.average is not None:
+            self.average.put()
+
+    def _put_trained(self) -> None:
+        if self.average is not None:
+            self.average.take_back()
+        if callable(put := getattr(self.optimizers(use_pl_optimizer=False), "train", None)):
             put()
 
 

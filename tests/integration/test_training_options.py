@@ -1,0 +1,83 @@
+"""What the trainer can be asked for, from the command line: averages, killed and resumed, on two processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from tests.integration.test_training import kill_after_step, rows, same_weights, start
+
+
+def logged(run: Path, key: str) -> dict[int, float]:
+    """A column of metrics.csv by step."""
+    with (run / "metrics.csv").open(newline="") as file:
+        return {int(r["step"]): float(r[key]) for r in csv.DictReader(file) if r.get(key)}
+
+
+EMA = ("training.average={last: 0, ema: 0.8}",)
+
+
+@pytest.mark.parametrize("when", [5, 25])
+def test_a_killed_run_with_a_moving_average_ends_with_the_same_weights(  # type: ignore[no-untyped-def]
+    when: int, recambio, project: Path, environment: dict[str, str]
+) -> None:
+    run, unbroken = project / "runs" / "micro", project / "runs" / "unbroken"
+    kill_after_step(start(project, environment, *EMA), run, when)
+    resumed = recambio("train", "micro", "--resume", *EMA)
+    assert resumed.returncode == 0, resumed.stderr
+    whole = recambio("train", "micro", "--run", "runs/unbroken", *EMA)
+    assert whole.returncode == 0, whole.stderr
+    assert same_weights(run, unbroken) and rows(run) == rows(unbroken)
+    states = [torch.load(r / "checkpoints" / "last.ckpt", weights_only=True) for r in (run, unbroken)]
+    for name, tensor in states[0]["recambio"]["average"]["weights"].items():
+        assert torch.equal(tensor, states[1]["recambio"]["average"]["weights"][name]), name
+        assert torch.equal(states[0]["state_dict"][f"model.{name}"], states[1]["state_dict"][f"model.{name}"]), name
+    weights = json.loads((run / "manifest.json").read_text())["weights"]
+    assert (weights["holds"], weights["ema"]) == ("best", 0.8)
+    for checkpoint in ("best", "last", "average"):
+        assert recambio("eval", "runs/micro", "--set", "test", "--checkpoint", checkpoint).returncode == 0
+
+
+def test_two_processes_average_as_one(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    common = ("train", "micro", "model.dropout=0", "training.max_steps=20", *EMA)
+    assert recambio(*common, "--run", "runs/alone").returncode == 0
+    devices = ("training.accumulate=1", "trainer.devices=2", "trainer.strategy=ddp")
+    pair = recambio(*common, "--run", "runs/pair", *devices)
+    assert pair.returncode == 0, pair.stderr
+    alone, both = project / "runs" / "alone", project / "runs" / "pair"
+    assert logged(both, "valid/nll").keys() == {10, 20}
+    for step, nll in logged(alone, "valid/nll").items():
+        assert logged(both, "valid/nll")[step] == pytest.approx(nll, rel=2e-3)
+    one, two = (load_file(r / "weights.safetensors") for r in (alone, both))
+    for name in one:
+        assert_close(one[name], two[name], rtol=1e-2, atol=2e-3)
+
+
+def test_the_mean_of_the_best_validations(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    result = recambio("train", "micro", "training.average={last: 0, best: 2}", "training.monitor=nll")
+    assert result.returncode == 0, result.stderr
+    run = project / "runs" / "micro"
+    weights = json.loads((run / "manifest.json").read_text())["weights"]
+    nll = logged(run, "valid/nll")
+    assert weights["holds"] == "average"
+    assert weights["averaged_steps"] == sorted(sorted(nll, key=lambda step: (nll[step], step))[:2])
+    assert not list((run / "checkpoints").glob("step-*"))
+
+
+def test_a_moving_average_of_an_average_is_refused(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    refused = recambio("train", "micro", "training.optimizer=schedule_free", *EMA)
+    assert refused.returncode == 2
+    assert (
+        refused.stderr.strip()
+        .splitlines()[-1]
+        .endswith(
+            "training.optimizer: 'schedule_free' averages its weights itself; leave out training.average.ema, or choose another"
+        )
+    )
+    assert not (project / "runs").exists()
