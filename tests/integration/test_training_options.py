@@ -81,3 +81,44 @@ def test_a_moving_average_of_an_average_is_refused(recambio, project: Path) -> N
         )
     )
     assert not (project / "runs").exists()
+
+
+def test_fine_tuning_starts_from_the_weights_of_a_run_and_survives_a_kill(  # type: ignore[no-untyped-def]
+    recambio, project: Path, environment: dict[str, str]
+) -> None:
+    assert recambio("train", "micro", "training.max_steps=20").returncode == 0
+    still = ("training.optimizer={name: adamw, lr: 1.0e-30, weight_decay: 0}", "training.init_from=runs/micro")
+    untouched = recambio("train", "micro", "name=same", "seed=5", "training.max_steps=2", *still)
+    assert untouched.returncode == 0, untouched.stderr
+    assert same_weights(project / "runs" / "micro", project / "runs" / "same"), "a step of no size changes nothing"
+    assert untouched.stderr.count("started from runs/micro/weights.safetensors\n") == 2
+
+    # Other data, another seed, one part swapped: the vocabulary stays that of the first run.
+    tune = (
+        *("name=tuned", "seed=3", "data.corpus.train_size=400", "model.decoder.attention=cosine"),
+        *("training.init_from=runs/micro", "training.init_partial=true"),
+    )
+    run = project / "runs" / "tuned"
+    kill_after_step(start(project, environment, *tune), run, 15)
+    resumed = recambio("train", "micro", "--resume", *tune)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "started from runs/micro/weights.safetensors; anew: model.decoder.attention" in resumed.stderr
+    whole = recambio("train", "micro", "--run", "runs/unbroken", *tune)
+    assert whole.returncode == 0, whole.stderr
+    assert same_weights(run, project / "runs" / "unbroken")
+    tokenizers = [json.loads((project / "runs" / n / "tokenizer.json").read_text()) for n in ("micro", "tuned")]
+    assert tokenizers[0]["fingerprint"] == tokenizers[1]["fingerprint"]
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["init_from"]["fresh"] == ["model.decoder.attention"]
+    assert manifest["data"]["hashes"]["tokenizer"] == tokenizers[0]["fingerprint"]
+
+    # A source that has become another is noticed before anything is trained on.
+    kill_after_step(start(project, environment, *tune, "name=late"), project / "runs" / "late", 5)
+    same = project / "runs" / "same" / "weights.safetensors"
+    (project / "runs" / "micro" / "weights.safetensors").write_bytes(same.read_bytes() + b" ")
+    late = recambio("train", "micro", "--resume", *tune, "name=late")
+    assert late.returncode == 2
+    assert late.stderr.strip().splitlines()[-1] == (
+        "error: training.init_from: runs/micro/weights.safetensors is not the file that this run started from any more; "
+        "bring that back, or start a new run without --resume"
+    )

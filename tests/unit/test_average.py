@@ -228,7 +228,7 @@ def test_validations_score_the_average_and_training_goes_on_with_the_raw_weights
 def test_a_resumed_run_continues_weights_and_average_to_the_bit(tmp_path: Path) -> None:
     whole, _, watch = fitted(tmp_path / "whole", 8, ema=0.9)
     fitted(tmp_path / "cut", 4, ema=0.9)
-    resumed, kept, rest = fitted(tmp_path / "cut", 8, ema=0.9, resume=True)
+    resumed, _, rest = fitted(tmp_path / "cut", 8, ema=0.9, resume=True)
     assert whole.average is not None and resumed.average is not None
     assert resumed.average.n_steps == whole.average.n_steps == 8
     for name, p in whole.model.named_parameters():
@@ -262,7 +262,7 @@ def test_the_best_file_rescored_from_disk_gives_the_scores_that_were_logged(
 
 
 def test_the_best_validations_are_averaged(tmp_path: Path) -> None:
-    trained, kept, watch = fitted(tmp_path, 12, average=3, keep="best")
+    _, kept, watch = fitted(tmp_path, 12, average=3, keep="best")
     scores = {2 * (i + 1): s["valid/nll"] for i, s in enumerate(watch.scores)}
     wanted = sorted(sorted(scores, key=scores.__getitem__)[:3])
     assert kept.kept == wanted

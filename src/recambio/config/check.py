@@ -66,6 +66,8 @@ def cross_problems(values: Mapping[str, Any]) -> Iterator[str]:
         yield f"model.d_model: must be divisible by model.n_heads ({n_heads}), but is {d_model}; {fit} would be"
     if all(training[limit] is None for limit in ("max_steps", "max_epochs", "max_minutes")):
         yield "training: has no limit; set max_steps, max_epochs or max_minutes"
+    if training["init_partial"] is True and training["init_from"] is None:
+        yield "training.init_partial: says how to take over training.init_from, which isn't set; set it, or leave this out"
     average = training["average"]
     if isinstance(average, Mapping) and len(several := [k for k, v in average.items() if v]) > 1:
         unset = ", ".join(f"{k}={'null' if k == 'ema' else 0}" for k in several[:-1])

@@ -136,6 +136,8 @@ class Training:
             machine, so a run that it ends can't be reproduced to the bit.
         clip: Largest gradient norm; None leaves gradients alone.
         accumulate: Device batches per rank and step.
+        init_from: A run folder, or a weights file in one, to start from instead of random weights, with that run's vocabulary.
+        init_partial: Whether parts that differ from that run's start anew, instead of being refused.
         monitor: What chooses the best checkpoint: the score of greedy translations or the negative log-likelihood a token.
     """
 
@@ -148,6 +150,8 @@ class Training:
     clip: float | None = number(1.0, 0, open_low=True)
     accumulate: int = number(1, 1)
     average: Average = field(default_factory=Average)
+    init_from: str | None = None
+    init_partial: bool = False
     monitor: Literal["bleu", "nll"] = "nll"
     validate_every: int = number(500, 1)
     log_every: int = number(50, 1)

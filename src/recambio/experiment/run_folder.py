@@ -51,6 +51,7 @@ class Manifest:
         parameters: Of the model, tied ones counted once.
         tokens_seen: Target tokens trained on.
         steps: Optimiser steps done.
+        init_from: The weights that training started from: file, hash, the tokenizer's fingerprint, and the parts that started anew.
         weights: What ``weights.safetensors`` holds (``best`` or ``average``), the steps averaged, the decay of the moving average that was
             validated and saved, and the best step and its score.
         origins: Where each value of the config was set.
@@ -71,6 +72,7 @@ class Manifest:
     num_nodes: int | None = None
     threads: int | None = None
     parameters: int | None = None
+    init_from: dict[str, Any] | None = None
     tokens_seen: int = 0
     steps: int = 0
     weights: dict[str, Any] | None = None

@@ -34,10 +34,11 @@ from recambio.experiment.build import (
     set_threads,
 )
 from recambio.experiment.evaluate import default_sets, evaluate
+from recambio.experiment.init_from import InitialWeights, initial_weights
 from recambio.experiment.prepare import prepared
 from recambio.experiment.report import write_report
 from recambio.experiment.run_folder import Manifest
-from recambio.experiment.summary import print_summary
+from recambio.experiment.summary import print_summary, start_lines
 from recambio.experiment.translator import load
 from recambio.model.weights import read_step
 from recambio.plugins import warn_of_change
@@ -65,13 +66,14 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         InputError: The config can't be trained here; nothing has been written then.
         RunError: Training failed.
     """
+    initial = initial_weights(config)
     check_parts(config)
     # Nothing is written or started before something is logged: this only asks whether it could be.
     _loggers(config, Path(), None)
     threads = set_threads(config.values.trainer.threads)
     is_first = run_folder.is_first_process()
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    data = prepared(config, is_quiet=not is_first)
+    data = prepared(config, tokenizer=initial and initial.tokenizer, is_quiet=not is_first)
     _batches(config, data).plan(1)
     folder, is_resumed = _folder(config, resume, run, is_first)
     manifest = run_folder.read_manifest(folder)
@@ -79,18 +81,20 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         console.print(f"{relative(folder)} is finished; nothing to resume")
         return folder
     if not is_first:
-        _fill(config, data, folder, manifest, console)
+        _fill(config, data, initial, folder, manifest, console)
         return folder
     with run_folder.held(folder):
         if is_resumed and (folder / "config.yaml").is_file():
             _check_unchanged(config, folder, manifest)
         config.save(folder / "config.yaml")
         data.tokenizer.save(folder)
-        _describe(manifest, config, data, threads)
+        _describe(manifest, config, data, initial, threads)
         run_folder.write_manifest(folder, manifest)
         console.print(f"run folder: {relative(folder)}{' (resumed)' if is_resumed else ''}")
+        for line in start_lines(manifest.init_from):
+            console.print(line)
         try:
-            _fill(config, data, folder, manifest, console)
+            _fill(config, data, initial, folder, manifest, console)
             _conclude(config, folder, manifest, console)
         except KeyboardInterrupt:
             last = folder / "checkpoints" / "last.ckpt"
@@ -100,11 +104,13 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
     return folder
 
 
-def _fill(config: Config, data: Prepared, folder: Path, manifest: Manifest, console: Console) -> None:
+def _fill(
+    config: Config, data: Prepared, initial: InitialWeights | None, folder: Path, manifest: Manifest, console: Console
+) -> None:
     """Train, unless the run has; the first process leaves the recommended weights and the manifest."""
     if manifest.trained:
         return
-    trainer, module, checkpoints, limits = _fit(config, data, folder, manifest)
+    trainer, module, checkpoints, limits = _fit(config, data, initial, folder, manifest)
     if not trainer.is_global_zero:
         return
     console.print(f"training ended: {limits.reason}")
@@ -175,7 +181,13 @@ def _check_unchanged(config: Config, folder: Path, manifest: Manifest) -> None:
                 warn_of_change(entry, plugin.sha256, folder)
 
 
-def _describe(manifest: Manifest, config: Config, data: Prepared, threads: int) -> None:
+def _describe(manifest: Manifest, config: Config, data: Prepared, initial: InitialWeights | None, threads: int) -> None:
+    started, manifest.init_from = manifest.init_from, initial and initial.describe()
+    if started and manifest.init_from and started["sha256"] != manifest.init_from["sha256"]:
+        raise InputError(
+            f"training.init_from: {manifest.init_from['path']} is not the file that this run started from any more; "
+            "bring that back, or start a new run without --resume"
+        )
     manifest.data = {
         "hashes": data.hashes,
         "train": data.reports["train"].to_dict(),
@@ -188,7 +200,7 @@ def _describe(manifest: Manifest, config: Config, data: Prepared, threads: int) 
 
 
 def _fit(
-    config: Config, data: Prepared, folder: Path, manifest: Manifest
+    config: Config, data: Prepared, initial: InitialWeights | None, folder: Path, manifest: Manifest
 ) -> tuple[L.Trainer, TranslationModule, Checkpoints, Limits]:
     values = config.values
     training, tokenizer = values.training, data.tokenizer
@@ -257,8 +269,13 @@ def _fit(
         max_length=longest_target(config),
     )
     if resumed_step is None:
+        if initial is not None:
+            initial.fill(model)
         first = batches.plan(trainer.world_size).step(Cursor(), 0).batches[0]
-        model.calibrate(lambda: module.terms(batches.collated(data.stores["train"], first)) and None)
+        model.calibrate(
+            lambda: module.terms(batches.collated(data.stores["train"], first)) and None,
+            ("encoder", "decoder") if initial is None else initial.drawn_blocks(),
+        )
     manifest.parameters = sum(p.numel() for p in model.parameters())
     manifest.precision = values.trainer.precision
     manifest.accelerator = type(trainer.accelerator).__name__.removesuffix("Accelerator").lower()
