@@ -122,3 +122,33 @@ def test_fine_tuning_starts_from_the_weights_of_a_run_and_survives_a_kill(  # ty
         "error: training.init_from: runs/micro/weights.safetensors is not the file that this run started from any more; "
         "bring that back, or start a new run without --resume"
     )
+
+
+def test_bfloat16_weights_are_trained_saved_and_resumed(  # type: ignore[no-untyped-def]
+    recambio, project: Path, environment: dict[str, str]
+) -> None:
+    low = ("trainer.precision=bf16-true", *EMA)
+    run = project / "runs" / "micro"
+    kill_after_step(start(project, environment, *low), run, 15)
+    assert recambio("train", "micro", "--resume", *low).returncode == 0
+    assert recambio("train", "micro", "--run", "runs/unbroken", *low).returncode == 0
+    assert same_weights(run, project / "runs" / "unbroken")
+    assert json.loads((run / "manifest.json").read_text())["precision"] == "bf16-true"
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert {t.dtype for t in state["state_dict"].values()} == {torch.bfloat16}
+    assert {t.dtype for t in state["recambio"]["average"]["weights"].values()} == {torch.float32}
+    loss = logged(run, "train/nll")
+    assert loss[40] < loss[4] - 0.5
+
+
+def test_auto_writes_down_what_it_chose_and_keeps_to_it(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    short = ("training.max_steps=4", "training.validate_every=2", "training.average.last=0", "trainer.precision=auto")
+    first = recambio("train", "micro", *short)
+    manifest = json.loads((project / "runs" / "micro" / "manifest.json").read_text())
+    assert manifest["precision"] in ("32", "bf16-mixed") and f"precision: {manifest['precision']}\n" in first.stderr
+    other = {"32": "bf16-mixed", "bf16-mixed": "32"}[manifest["precision"]]
+    unfinished = {**manifest, "precision": other, "finished": False, "trained": False}
+    (project / "runs" / "micro" / "manifest.json").write_text(json.dumps(unfinished))
+    pair = ("trainer.devices=2", "trainer.strategy=ddp", "training.max_steps=6")
+    resumed = recambio("train", "micro", "--resume", *short, *pair)
+    assert resumed.returncode == 0 and f"precision: {other}\n" in resumed.stderr, resumed.stderr

@@ -296,7 +296,7 @@ training:
         ("model.encoder.n_layers=0", "model.encoder.n_layers: must be at least 1, but is 0"),
         ("training.max_minutes=0", "training.max_minutes: must be greater than 0, but is 0"),
         ("trainer.devices=0", "trainer.devices: must be at least 1, but is 0"),
-        ("trainer.precision=16", "trainer.precision: must be one of '32' | 'bf16-mixed' | '16-mixed', but is 16"),
+        ("trainer.precision=16", "trainer.precision: must be one of '32' | 'bf16-mixed' | '16-mixed' | 'bf16-true' | 'auto', but is 16"),
         ("training=5", "training: must be a mapping of loss, optimizer, schedule, max_steps, max_epochs, max_minutes, "
          "clip, accumulate, average, init_from, init_partial, monitor, validate_every, log_every, early_stopping, but is 5"),
         ("tracking.wandb=yes please", "tracking.wandb: must be a mapping of project, entity, mode, tags, but is 'yes please'"),

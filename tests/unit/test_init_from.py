@@ -85,7 +85,8 @@ def test_a_file_of_a_run_serves_too() -> None:
         (["model.encoder.positions=t5", "model.decoder.block=rezero"], ["encoder.positions.", "decoder.block."],
          ["model.encoder.positions", "model.decoder.block"]),
         (["model.embedding.tie=none"], ["embedding."], ["model.embedding"]),
-        (["model.decoder.cross_attention={name: grouped_query, n_groups: 1}"], ["decoder.layers.0.cross_attention.", "decoder.layers.1.cross_attention."],
+        (["model.decoder.cross_attention={name: grouped_query, n_groups: 1}"],
+         ["decoder.layers.0.cross_attention.", "decoder.layers.1.cross_attention."],
          ["model.decoder.cross_attention"]),
     ],
 )  # fmt: skip

@@ -160,13 +160,20 @@ class Training:
 
 @dataclass
 class Trainer:
-    """Hardware; handed to Lightning, but for ``compile`` and ``threads`` (torch's CPU threads, None leaves torch's choice)."""
+    """Hardware; handed to Lightning, but for ``compile``, ``threads`` and two precisions.
+
+    Attributes:
+        precision: ``auto`` is bf16-mixed where the device multiplies bfloat16 fast, 16-mixed on older CUDA devices, else 32. With
+            bf16-true the weights are bfloat16 too.
+        compile: Compile the layers.
+        threads: torch's on CPU; None leaves torch's choice.
+    """
 
     devices: int | str = number("auto", 1)  # type: ignore[arg-type]
     num_nodes: int = number(1, 1)
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     strategy: str = "auto"
-    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    precision: Literal["32", "bf16-mixed", "16-mixed", "bf16-true", "auto"] = "32"
     compile: bool = False
     threads: int | None = number(None, 1)
 

@@ -35,6 +35,7 @@ from recambio.experiment.build import (
 )
 from recambio.experiment.evaluate import default_sets, evaluate
 from recambio.experiment.init_from import InitialWeights, initial_weights
+from recambio.experiment.precision import chosen_precision
 from recambio.experiment.prepare import prepared
 from recambio.experiment.report import write_report
 from recambio.experiment.run_folder import Manifest
@@ -73,7 +74,7 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
     threads = set_threads(config.values.trainer.threads)
     is_first = run_folder.is_first_process()
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    data = prepared(config, tokenizer=initial and initial.tokenizer, is_quiet=not is_first)
+    data = prepared(config, tokenizer=initial.tokenizer if initial else None, is_quiet=not is_first)
     _batches(config, data).plan(1)
     folder, is_resumed = _folder(config, resume, run, is_first)
     manifest = run_folder.read_manifest(folder)
@@ -91,6 +92,8 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         _describe(manifest, config, data, initial, threads)
         run_folder.write_manifest(folder, manifest)
         console.print(f"run folder: {relative(folder)}{' (resumed)' if is_resumed else ''}")
+        if config.values.trainer.precision == "auto":
+            console.print(f"precision: {manifest.precision}")
         for line in start_lines(manifest.init_from):
             console.print(line)
         try:
@@ -182,7 +185,7 @@ def _check_unchanged(config: Config, folder: Path, manifest: Manifest) -> None:
 
 
 def _describe(manifest: Manifest, config: Config, data: Prepared, initial: InitialWeights | None, threads: int) -> None:
-    started, manifest.init_from = manifest.init_from, initial and initial.describe()
+    started, manifest.init_from = manifest.init_from, initial.describe() if initial else None
     if started and manifest.init_from and started["sha256"] != manifest.init_from["sha256"]:
         raise InputError(
             f"training.init_from: {manifest.init_from['path']} is not the file that this run started from any more; "
@@ -195,6 +198,7 @@ def _describe(manifest: Manifest, config: Config, data: Prepared, initial: Initi
         "vocabulary": [data.tokenizer.source_vocabulary_size, data.tokenizer.target_vocabulary_size],
     }
     manifest.threads = threads
+    manifest.precision = chosen_precision(config.values.trainer, manifest.precision)
     manifest.origins = dict(config.origins)
     manifest.plugins = [p.to_dict() for p in config.plugins]
 
@@ -223,12 +227,15 @@ def _fit(
     stopping = training.early_stopping
     limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor)
     progress = Progress(None, training.log_every)
+    # The first process has written its choice, which is every rank's.
+    precision = chosen_precision(values.trainer, manifest.precision)
     trainer = L.Trainer(
         accelerator=values.trainer.accelerator,
         devices=values.trainer.devices,
         num_nodes=values.trainer.num_nodes,
         strategy=values.trainer.strategy,
-        precision=values.trainer.precision,  # type: ignore[arg-type]
+        # Lightning's bf16-true would change torch's default dtype as well, and with it tables that are to be float32.
+        precision="32" if precision == "bf16-true" else precision,  # type: ignore[arg-type]
         logger=loggers,
         # The cursor moves before a checkpoint may be written, and the checkpoint knows of it before the limits strike.
         callbacks=[checkpoints, limits, progress, Interrupt(checkpoints, training.validate_every)],
@@ -276,8 +283,9 @@ def _fit(
             lambda: module.terms(batches.collated(data.stores["train"], first)) and None,
             ("encoder", "decoder") if initial is None else initial.drawn_blocks(),
         )
+    if precision == "bf16-true":
+        model.to(torch.bfloat16)
     manifest.parameters = sum(p.numel() for p in model.parameters())
-    manifest.precision = values.trainer.precision
     manifest.accelerator = type(trainer.accelerator).__name__.removesuffix("Accelerator").lower()
     manifest.devices, manifest.num_nodes = trainer.num_devices, trainer.num_nodes
     try:
