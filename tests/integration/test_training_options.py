@@ -152,3 +152,20 @@ def test_auto_writes_down_what_it_chose_and_keeps_to_it(recambio, project: Path)
     pair = ("trainer.devices=2", "trainer.strategy=ddp", "training.max_steps=6")
     resumed = recambio("train", "micro", "--resume", *short, *pair)
     assert resumed.returncode == 0 and f"precision: {other}\n" in resumed.stderr, resumed.stderr
+
+
+def test_a_batch_in_target_tokens_is_the_same_on_two_processes(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    common = ("train", "micro", "model.dropout=0", "training.max_steps=8", "training.accumulate=1")
+    ask = "training.target_batch_tokens=900"
+    alone = recambio(*common, ask, "--run", "runs/alone")
+    pair = recambio(*common, ask, "--run", "runs/pair", "trainer.devices=2", "trainer.strategy=ddp")
+    manifests = []
+    for name, result in (("alone", alone), ("pair", pair)):
+        assert result.returncode == 0, result.stderr
+        manifests.append(json.loads((project / "runs" / name / "manifest.json").read_text()))
+        said = f"accumulate {manifests[-1]['accumulate']}: {manifests[-1]['step_tokens']:,} target tokens a step of the 900 asked for\n"
+        assert result.stderr.count(said) == 1
+    assert manifests[0]["accumulate"] == 2 * manifests[1]["accumulate"] == 4
+    assert 800 < manifests[0]["step_tokens"] == manifests[1]["step_tokens"] < 1000
+    a, b = (logged(project / "runs" / n, "train/tokens") for n in ("alone", "pair"))
+    assert a == b and a[8] / 8 == pytest.approx(manifests[0]["step_tokens"], rel=0.1)

@@ -68,6 +68,11 @@ def cross_problems(values: Mapping[str, Any]) -> Iterator[str]:
         yield "training: has no limit; set max_steps, max_epochs or max_minutes"
     if training["init_partial"] is True and training["init_from"] is None:
         yield "training.init_partial: says how to take over training.init_from, which isn't set; set it, or leave this out"
+    if training["target_batch_tokens"] is not None and training["accumulate"] != 1:
+        yield (
+            f"training.accumulate: is {training['accumulate']!r}, but training.target_batch_tokens chooses it; "
+            "set accumulate=1, or leave target_batch_tokens out"
+        )
     average = training["average"]
     if isinstance(average, Mapping) and len(several := [k for k, v in average.items() if v]) > 1:
         unset = ", ".join(f"{k}={'null' if k == 'ema' else 0}" for k in several[:-1])

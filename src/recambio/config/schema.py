@@ -136,6 +136,7 @@ class Training:
             machine, so a run that it ends can't be reproduced to the bit.
         clip: Largest gradient norm; None leaves gradients alone.
         accumulate: Device batches per rank and step.
+        target_batch_tokens: Target tokens that a step should have, however many devices there are; chooses ``accumulate``.
         init_from: A run folder, or a weights file in one, to start from instead of random weights, with that run's vocabulary.
         init_partial: Whether parts that differ from that run's start anew, instead of being refused.
         monitor: What chooses the best checkpoint: the score of greedy translations or the negative log-likelihood a token.
@@ -149,6 +150,7 @@ class Training:
     max_minutes: float | None = number(None, 0, open_low=True)
     clip: float | None = number(1.0, 0, open_low=True)
     accumulate: int = number(1, 1)
+    target_batch_tokens: int | None = number(None, 1)
     average: Average = field(default_factory=Average)
     init_from: str | None = None
     init_partial: bool = False

@@ -222,7 +222,7 @@ def _differences(mine: ModelSpec, theirs: ModelSpec) -> Iterator[Difference]:
 
 def _is_same(a: Node, b: Node) -> bool:
     """Whether two parts hold the same weights to the same end; dropout is what fine-tuning often changes."""
-    return _without_dropout(a) == _without_dropout(b)
+    return bool(_without_dropout(a) == _without_dropout(b))
 
 
 def _without_dropout(node: Any) -> Any:

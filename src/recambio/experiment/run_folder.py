@@ -49,6 +49,8 @@ class Manifest:
         plugins: What was loaded, in order (``LoadedPlugin.to_dict()``).
         precision, devices, num_nodes, accelerator, threads: What was really used, not what was asked for.
         parameters: Of the model, tied ones counted once.
+        accumulate: Device batches per rank and step.
+        step_tokens: Target tokens of a step on average.
         tokens_seen: Target tokens trained on.
         steps: Optimiser steps done.
         init_from: The weights that training started from: file, hash, the tokenizer's fingerprint, and the parts that started anew.
@@ -73,6 +75,8 @@ class Manifest:
     threads: int | None = None
     parameters: int | None = None
     init_from: dict[str, Any] | None = None
+    accumulate: int | None = None
+    step_tokens: int | None = None
     tokens_seen: int = 0
     steps: int = 0
     weights: dict[str, Any] | None = None

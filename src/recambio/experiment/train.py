@@ -113,7 +113,7 @@ def _fill(
     """Train, unless the run has; the first process leaves the recommended weights and the manifest."""
     if manifest.trained:
         return
-    trainer, module, checkpoints, limits = _fit(config, data, initial, folder, manifest)
+    trainer, module, checkpoints, limits = _fit(config, data, initial, folder, manifest, console)
     if not trainer.is_global_zero:
         return
     console.print(f"training ended: {limits.reason}")
@@ -204,7 +204,7 @@ def _describe(manifest: Manifest, config: Config, data: Prepared, initial: Initi
 
 
 def _fit(
-    config: Config, data: Prepared, initial: InitialWeights | None, folder: Path, manifest: Manifest
+    config: Config, data: Prepared, initial: InitialWeights | None, folder: Path, manifest: Manifest, console: Console
 ) -> tuple[L.Trainer, TranslationModule, Checkpoints, Limits]:
     values = config.values
     training, tokenizer = values.training, data.tokenizer
@@ -288,6 +288,15 @@ def _fit(
     manifest.parameters = sum(p.numel() for p in model.parameters())
     manifest.accelerator = type(trainer.accelerator).__name__.removesuffix("Accelerator").lower()
     manifest.devices, manifest.num_nodes = trainer.num_devices, trainer.num_nodes
+    plan = batches.plan(trainer.world_size)
+    manifest.accumulate, manifest.step_tokens = plan.accumulate, round(plan.mean_step_tokens)
+    if trainer.is_global_zero:
+        run_folder.write_manifest(folder, manifest)
+        if training.target_batch_tokens is not None:
+            console.print(
+                f"accumulate {plan.accumulate}: {manifest.step_tokens:,} target tokens a step of the "
+                f"{training.target_batch_tokens:,} asked for"
+            )
     try:
         trainer.fit(module, datamodule=batches, ckpt_path=None if resumed_step is None else last, weights_only=True)
     except SystemExit:
@@ -317,6 +326,7 @@ def _batches(config: Config, data: Prepared) -> TranslationData:
         seed=values.seed,
         batch_tokens=values.data.batch_tokens,
         accumulate=values.training.accumulate,
+        target_tokens=values.training.target_batch_tokens,
         valid_batch_tokens=values.decoding.batch_tokens,
     )
 

@@ -51,6 +51,7 @@ class TranslationData(L.LightningDataModule):
         seed: The plan's.
         batch_tokens: The most positions of a device batch, on its longer side.
         accumulate: Device batches of each rank in a step.
+        target_tokens: Target tokens that a step should have over all ranks, in place of ``accumulate``; None for those of ``accumulate``.
         valid_batch_tokens: The same for validation.
     """
 
@@ -65,6 +66,7 @@ class TranslationData(L.LightningDataModule):
         seed: int,
         batch_tokens: int,
         accumulate: int = 1,
+        target_tokens: int | None = None,
         valid_batch_tokens: int = 4096,
     ) -> None:
         super().__init__()
@@ -73,6 +75,7 @@ class TranslationData(L.LightningDataModule):
         self.seed = seed
         self.batch_tokens = batch_tokens
         self.accumulate = accumulate
+        self.target_tokens = target_tokens
         self.valid_batch_tokens = valid_batch_tokens
         self.cursor = Cursor()
         self._plan: TrainingPlan | None = None
@@ -93,6 +96,8 @@ class TranslationData(L.LightningDataModule):
                 ranks=ranks,
                 accumulate=self.accumulate,
             )
+            if self.target_tokens is not None:
+                self._plan.aim_at(self.target_tokens)
         return self._plan
 
     def steps(self, epochs: int, ranks: int) -> int:
