@@ -169,3 +169,70 @@ def test_a_batch_in_target_tokens_is_the_same_on_two_processes(recambio, project
     assert 800 < manifests[0]["step_tokens"] == manifests[1]["step_tokens"] < 1000
     a, b = (logged(project / "runs" / n, "train/tokens") for n in ("alone", "pair"))
     assert a == b and a[8] / 8 == pytest.approx(manifests[0]["step_tokens"], rel=0.1)
+
+
+def test_checkpointed_activations_train_the_same_weights_on_two_processes(  # type: ignore[no-untyped-def]
+    recambio, project: Path
+) -> None:
+    """With dropout, to the bit: the second computation of a layer drops what the first did."""
+    devices = ("trainer.devices=2", "trainer.strategy=ddp", "training.max_steps=12")
+    for name, extra in (("plain", ()), ("again", ("training.checkpoint_activations=true",))):
+        result = recambio("train", "micro", "--run", f"runs/{name}", *devices, *extra)
+        assert result.returncode == 0, result.stderr
+    assert same_weights(project / "runs" / "plain", project / "runs" / "again")
+
+
+FULL = '''
+from pathlib import Path
+
+import torch
+
+from recambio.registry import LOSS
+from recambio.training.losses.label_smoothing import LabelSmoothing
+
+
+@LOSS.register("hungry")
+class Hungry(LabelSmoothing):
+    """Runs out of memory where a file says so: after so many passes in training, or in validation."""
+
+    passed = 0
+
+    def forward(self, hidden, weight, bias, targets):
+        full = Path("full").read_text().split() if Path("full").exists() else ["never"]
+        self.passed += self.training
+        if full[0] == "training" and self.training and self.passed > int(full[1]):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\\nAnd more")
+        if full[0] == "validation" and not self.training and self.passed > int(full[1]):
+            torch.empty(10**15)
+        return super().forward(hidden, weight, bias, targets)
+'''
+
+
+@pytest.mark.parametrize(
+    ("full", "where", "remedy"),
+    [
+        ("training 31", "error: out of memory at step 16 of training, in a batch of ",
+         " target positions (CUDA out of memory. Tried to allocate 2.00 GiB); lower data.batch_tokens and raise training.accumulate "
+         "to match, or set training.checkpoint_activations=true"),
+        ("validation 39", "error: out of memory in the validation after step 20, in a batch of ",
+         "(Cannot allocate memory)); lower decoding.batch_tokens"),
+    ],
+)  # fmt: skip
+def test_out_of_memory_is_one_line_and_loses_nothing(  # type: ignore[no-untyped-def]
+    full: str, where: str, remedy: str, recambio, project: Path
+) -> None:
+    (project / "hungry.py").write_text(FULL)
+    loss = ("train", "micro", "--plugin", "hungry.py", "training.loss=hungry")
+    (project / "full").write_text(full)
+    failed = recambio(*loss)
+    assert failed.returncode == 1
+    line = failed.stderr.strip().splitlines()[-1]
+    assert line.startswith(where) and line.endswith(remedy) and "Traceback" not in failed.stderr, line
+    run = project / "runs" / "micro"
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 10
+    assert not json.loads((run / "manifest.json").read_text())["trained"]
+    (project / "full").unlink()
+    resumed = recambio(*loss, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert recambio(*loss, "--run", "runs/unbroken").returncode == 0
+    assert same_weights(run, project / "runs" / "unbroken") and rows(run) == rows(project / "runs" / "unbroken")

@@ -137,6 +137,7 @@ class Training:
         clip: Largest gradient norm; None leaves gradients alone.
         accumulate: Device batches per rank and step.
         target_batch_tokens: Target tokens that a step should have, however many devices there are; chooses ``accumulate``.
+        checkpoint_activations: Whether the backward pass computes each layer again, which takes less memory and more time.
         init_from: A run folder, or a weights file in one, to start from instead of random weights, with that run's vocabulary.
         init_partial: Whether parts that differ from that run's start anew, instead of being refused.
         monitor: What chooses the best checkpoint: the score of greedy translations or the negative log-likelihood a token.
@@ -152,6 +153,7 @@ class Training:
     accumulate: int = number(1, 1)
     target_batch_tokens: int | None = number(None, 1)
     average: Average = field(default_factory=Average)
+    checkpoint_activations: bool = False
     init_from: str | None = None
     init_partial: bool = False
     monitor: Literal["bleu", "nll"] = "nll"

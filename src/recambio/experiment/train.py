@@ -45,6 +45,7 @@ from recambio.model.weights import read_step
 from recambio.plugins import warn_of_change
 from recambio.training.callbacks import Checkpoints, Interrupt, Limits, Progress
 from recambio.training.datamodule import TranslationData
+from recambio.training.memory import reported
 from recambio.training.module import EvaluationText, TranslationModule
 from recambio.training.tracking import log_final, make_loggers
 
@@ -256,6 +257,7 @@ def _fit(
     limits.max_steps = progress.max_steps = max_steps
     trainer.fit_loop.epoch_loop.max_steps = -1 if max_steps is None else max_steps
     model = build_model(config, tokenizer)
+    model.encoder.is_checkpointed = model.decoder.is_checkpointed = training.checkpoint_activations
     if values.trainer.compile:
         for layer in [*model.encoder.layers, *model.decoder.layers]:
             layer.compile(dynamic=True)
@@ -298,15 +300,12 @@ def _fit(
                 f"{training.target_batch_tokens:,} asked for"
             )
     try:
-        trainer.fit(module, datamodule=batches, ckpt_path=None if resumed_step is None else last, weights_only=True)
+        with reported("outside a step", "choose a smaller model, or a device with more memory"):
+            trainer.fit(module, datamodule=batches, ckpt_path=None if resumed_step is None else last, weights_only=True)
     except SystemExit:
         if trainer.state.status == "interrupted":
             raise KeyboardInterrupt from None
         raise
-    except torch.OutOfMemoryError as error:
-        raise RunError(
-            f"out of memory: {str(error).splitlines()[0]}; lower data.batch_tokens (raise training.accumulate to match)"
-        ) from error
     return trainer, module, checkpoints, limits
 
 

@@ -27,10 +27,14 @@ from recambio.decoding.searches.base import Search
 from recambio.evaluation.corpus_bleu import CorpusBLEU
 from recambio.model.initialise import stable_seed
 from recambio.model.transformer import Transformer
+from recambio.training import memory
 from recambio.training.average import MovingAverage
 from recambio.training.losses.base import Loss, LossTerms
 from recambio.training.optimizers.base import OptimizerPart, ParameterGroups
 from recambio.training.schedules.base import Schedule
+
+_SMALLER_BATCH = "lower data.batch_tokens and raise training.accumulate to match, or set training.checkpoint_activations=true"
+_SMALLER_STATE = "choose an optimizer that keeps less, as lion or adafactor, or a smaller model"
 
 
 @dataclass
@@ -163,11 +167,12 @@ class TranslationModule(L.LightningModule):
         # DDP averages gradients over ranks; the sum over tokens is what is wanted.
         scale = self.trainer.world_size / batch.target_tokens
         for i, part in enumerate(batch.batches):
-            terms, auxiliary = self.terms(part)
-            loss = terms.loss * (part.weight * scale)
-            for value, count in auxiliary.values():
-                loss = loss + value / count.clamp(min=1) * (part.weight * part.target_tokens * scale)
-            self._backward(loss, is_last=i == len(batch.batches) - 1)
+            with memory.reported(f"at step {step + 1} of training", _SMALLER_BATCH, part):
+                terms, auxiliary = self.terms(part)
+                loss = terms.loss * (part.weight * scale)
+                for value, count in auxiliary.values():
+                    loss = loss + value / count.clamp(min=1) * (part.weight * part.target_tokens * scale)
+                self._backward(loss, is_last=i == len(batch.batches) - 1)
             if part.weight:
                 self._sums.append(torch.stack([terms.loss.detach(), terms.nll.detach()]))
                 self._tokens += part.target_tokens
@@ -175,10 +180,11 @@ class TranslationModule(L.LightningModule):
         factor = self.schedule.factor(step + 1)
         for group in optimizer.param_groups:
             group["lr"] = self.optimizer_part.lr * factor * group.get("lr_scale", 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
-            self.average.update()
+        with memory.reported(f"in the update of step {step + 1}", _SMALLER_STATE):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if self.average is not None:
+                self.average.update()
         self._last = (self.optimizer_part.lr * factor, batch.epoch)
         if (step + 1) % self.log_every == 0:
             self._record(step + 1)
@@ -244,6 +250,10 @@ class TranslationModule(L.LightningModule):
         """Loss of the references and translations of the sources; fillers count for nothing."""
         if not batch.weight:
             return
+        with memory.reported(f"in the validation after step {self.global_step}", "lower decoding.batch_tokens", batch):
+            self._score(batch)
+
+    def _score(self, batch: Batch) -> None:
         terms, _ = self.terms(batch)
         assert self._valid is not None
         self._valid += terms.nll.double()
