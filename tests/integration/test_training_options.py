@@ -236,3 +236,15 @@ def test_out_of_memory_is_one_line_and_loses_nothing(  # type: ignore[no-untyped
     assert resumed.returncode == 0, resumed.stderr
     assert recambio(*loss, "--run", "runs/unbroken").returncode == 0
     assert same_weights(run, project / "runs" / "unbroken") and rows(run) == rows(project / "runs" / "unbroken")
+
+
+def test_a_profiled_run_trains_the_same_weights(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    for name, extra in (("plain", ()), ("seen", ("training.profile=true",))):
+        result = recambio("train", "micro", "training.max_steps=12", "--run", f"runs/{name}", *extra)
+        assert result.returncode == 0, result.stderr
+    plain, seen = project / "runs" / "plain", project / "runs" / "seen"
+    assert same_weights(plain, seen) and rows(plain) == rows(seen)
+    assert (seen / "profile.txt").read_text().startswith("steps 4 to 8: ")
+    assert (seen / "profile.trace.json").is_file() and not (plain / "profile.txt").exists()
+    waits = logged(seen, "train/wait")
+    assert list(waits) == [4, 8, 10, 12] and all(0 < share < 1 for share in waits.values())

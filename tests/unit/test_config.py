@@ -299,7 +299,7 @@ training:
         ("trainer.precision=16", "trainer.precision: must be one of '32' | 'bf16-mixed' | '16-mixed' | 'bf16-true' | 'auto', but is 16"),
         ("training=5", "training: must be a mapping of loss, optimizer, schedule, max_steps, max_epochs, max_minutes, "
          "clip, accumulate, target_batch_tokens, average, checkpoint_activations, init_from, init_partial, "
-         "monitor, validate_every, log_every, early_stopping, but is 5"),
+         "monitor, validate_every, log_every, profile, early_stopping, but is 5"),
         ("tracking.wandb=yes please", "tracking.wandb: must be a mapping of project, entity, mode, tags, but is 'yes please'"),
         ("training.average={last: 3, ema: 0.99}",
          "training.average: is one of last, best and ema, but has last and ema; set last=0 for ema"),

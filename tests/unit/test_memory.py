@@ -9,7 +9,9 @@ from recambio.data.batch import Batch
 from recambio.errors import RunError
 from recambio.training.memory import is_out_of_memory, reported
 
-BATCH = Batch(torch.arange(4), torch.zeros(4, 7, dtype=torch.long), torch.zeros(4, 10, dtype=torch.long), None, None, 36)
+BATCH = Batch(
+    torch.arange(4), torch.zeros(4, 7, dtype=torch.long), torch.zeros(4, 10, dtype=torch.long), None, None, 36
+)
 
 
 def test_the_line_names_step_shape_and_remedy() -> None:
@@ -25,7 +27,9 @@ def test_the_allocator_of_the_cpu_is_understood() -> None:
     with pytest.raises(RunError) as caught, reported("outside a step", "choose a smaller model"):
         torch.empty(10**15, dtype=torch.float64)
     line = str(caught.value)
-    assert line.startswith("out of memory outside a step (can't allocate memory: you tried to allocate 8000000000000000 bytes")
+    assert line.startswith(
+        "out of memory outside a step (can't allocate memory: you tried to allocate 8000000000000000 bytes"
+    )
     assert "alloc_cpu" not in line and line.endswith("; choose a smaller model") and "\n" not in line
 
 

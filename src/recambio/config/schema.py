@@ -139,6 +139,7 @@ class Training:
         target_batch_tokens: Target tokens that a step should have, however many devices there are; chooses ``accumulate``.
         checkpoint_activations: Whether the backward pass computes each layer again, which takes less memory and more time.
         init_from: A run folder, or a weights file in one, to start from instead of random weights, with that run's vocabulary.
+        profile: Whether some of the first steps are profiled; see ``profile.txt`` and ``profile.trace.json`` of the run folder.
         init_partial: Whether parts that differ from that run's start anew, instead of being refused.
         monitor: What chooses the best checkpoint: the score of greedy translations or the negative log-likelihood a token.
     """
@@ -159,6 +160,7 @@ class Training:
     monitor: Literal["bleu", "nll"] = "nll"
     validate_every: int = number(500, 1)
     log_every: int = number(50, 1)
+    profile: bool = False
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
 
 

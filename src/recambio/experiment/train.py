@@ -43,7 +43,7 @@ from recambio.experiment.summary import print_summary, start_lines
 from recambio.experiment.translator import load
 from recambio.model.weights import read_step
 from recambio.plugins import warn_of_change
-from recambio.training.callbacks import Checkpoints, Interrupt, Limits, Progress
+from recambio.training.callbacks import Checkpoints, Interrupt, Limits, Profile, Progress
 from recambio.training.datamodule import TranslationData
 from recambio.training.memory import reported
 from recambio.training.module import EvaluationText, TranslationModule
@@ -157,7 +157,15 @@ def _folder(config: Config, resume: bool, run: Path | None, is_first: bool) -> t
 
 
 _MAY_CHANGE = (
-    *("name", "plugins", "data.root", "training.max_", "training.early_stopping", "training.log_every"),
+    *(
+        "name",
+        "plugins",
+        "data.root",
+        "training.max_",
+        "training.early_stopping",
+        "training.log_every",
+        "training.profile",
+    ),
     *("trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "trainer.threads"),
     *("tracking", "decoding", "evaluation"),
 )
@@ -239,7 +247,10 @@ def _fit(
         precision="32" if precision == "bf16-true" else precision,  # type: ignore[arg-type]
         logger=loggers,
         # The cursor moves before a checkpoint may be written, and the checkpoint knows of it before the limits strike.
-        callbacks=[checkpoints, limits, progress, Interrupt(checkpoints, training.validate_every)],
+        callbacks=[
+            *([Profile(folder)] if training.profile else []),
+            *(checkpoints, limits, progress, Interrupt(checkpoints, training.validate_every)),
+        ],
         max_epochs=-1,
         val_check_interval=training.validate_every,
         check_val_every_n_epoch=None,

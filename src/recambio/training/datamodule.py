@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,21 @@ class _Steps(IterableDataset[StepBatch]):
         for step in self.plan.iterate(self.cursor, self.rank):
             batches = [self.data.collated(self.data.train, planned) for planned in step.batches]
             yield StepBatch(batches, step.target_tokens, step.epoch)
+
+
+class TimedLoader(DataLoader[StepBatch]):
+    """A loader that notes on each step how long it was waited for, by workers or by the work itself."""
+
+    def __iter__(self) -> Iterator[StepBatch]:  # type: ignore[override]
+        steps = super().__iter__()
+        while True:
+            since = time.perf_counter()
+            try:
+                step = next(steps)
+            except StopIteration:
+                return
+            step.wait = time.perf_counter() - since
+            yield step
 
 
 class _Planned(Dataset[Batch]):
@@ -108,7 +124,7 @@ class TranslationData(L.LightningDataModule):
         """Steps from the cursor on."""
         assert self.trainer is not None
         steps = _Steps(self.plan(self.trainer.world_size), self.cursor, self.trainer.global_rank, self)
-        return DataLoader(steps, batch_size=None)
+        return TimedLoader(steps, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """This rank's share of the validation set, each sentence once over all ranks."""

@@ -19,6 +19,7 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.profiler import record_function
 
 from recambio.data.batch import Batch
 from recambio.decoding.generate import length_limit
@@ -33,7 +34,9 @@ from recambio.training.losses.base import Loss, LossTerms
 from recambio.training.optimizers.base import OptimizerPart, ParameterGroups
 from recambio.training.schedules.base import Schedule
 
-_SMALLER_BATCH = "lower data.batch_tokens and raise training.accumulate to match, or set training.checkpoint_activations=true"
+_SMALLER_BATCH = (
+    "lower data.batch_tokens and raise training.accumulate to match, or set training.checkpoint_activations=true"
+)
 _SMALLER_STATE = "choose an optimizer that keeps less, as lion or adafactor, or a smaller model"
 
 
@@ -45,15 +48,17 @@ class StepBatch:
         batches: This rank's micro-batches; fillers have weight 0.
         target_tokens: Real target tokens of the whole step, over all ranks and micro-batches: the loss's denominator.
         epoch: Of the plan.
+        wait: Seconds that training waited for it.
     """
 
     batches: list[Batch]
     target_tokens: int
     epoch: int
+    wait: float = 0.0
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> StepBatch:
         """The same step on a device."""
-        return StepBatch([b.to(device, non_blocking) for b in self.batches], self.target_tokens, self.epoch)
+        return StepBatch([b.to(device, non_blocking) for b in self.batches], self.target_tokens, self.epoch, self.wait)
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,7 @@ class TranslationModule(L.LightningModule):
         self.bleu = CorpusBLEU()
         self._sums: list[Tensor] = []
         self._tokens = 0
+        self._waited = 0.0
         self._norms: list[Tensor] = []
         self._since = self._paused = time.perf_counter()
         self._last = (0.0, 0)
@@ -148,14 +154,16 @@ class TranslationModule(L.LightningModule):
         rows = (batch.source, batch.decoder_input, batch.source_mask, target_tokens)
         if passes > 1:
             rows = tuple(None if x is None else x.repeat(passes, 1) for x in rows)  # type: ignore[assignment]
-        hidden, auxiliary = self.model(*rows)
+        with record_function("recambio::forward"):
+            hidden, auxiliary = self.model(*rows)
         # (P * B, T, D) -> (P, B * T, D)
         flat = hidden.reshape(passes, -1, hidden.shape[-1])
         if batch.target_positions is not None:
             flat = flat.index_select(1, batch.target_positions)
         flat = flat.flatten(0, 1)
         weight, bias = self.model.embedding.output()
-        return self.loss(flat, weight, bias, batch.labels), auxiliary
+        with record_function("recambio::loss"):
+            return self.loss(flat, weight, bias, batch.labels), auxiliary
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
         """One optimiser step: every micro-batch's gradients, one scale, one clip, one update."""
@@ -177,10 +185,14 @@ class TranslationModule(L.LightningModule):
                 self._sums.append(torch.stack([terms.loss.detach(), terms.nll.detach()]))
                 self._tokens += part.target_tokens
         self.tokens_seen += batch.target_tokens
+        self._waited += batch.wait
         factor = self.schedule.factor(step + 1)
         for group in optimizer.param_groups:
             group["lr"] = self.optimizer_part.lr * factor * group.get("lr_scale", 1.0)
-        with memory.reported(f"in the update of step {step + 1}", _SMALLER_STATE):
+        with (
+            memory.reported(f"in the update of step {step + 1}", _SMALLER_STATE),
+            record_function("recambio::optimizer"),
+        ):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if self.average is not None:
@@ -195,7 +207,7 @@ class TranslationModule(L.LightningModule):
         if is_ddp:
             wrapper.require_backward_grad_sync = is_last  # type: ignore[union-attr,assignment]
         # Lightning calls this inside the autocast region of the forward pass; gradients take the dtypes of that pass.
-        with torch.autocast(self.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False), record_function("recambio::backward"):
             self.manual_backward(loss)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -210,15 +222,17 @@ class TranslationModule(L.LightningModule):
         # A rank whose every batch was a filler has no sums.
         zero = torch.zeros(2, device=self.device, dtype=torch.float64)
         sums = torch.stack(self._sums).double().sum(0) if self._sums else zero
-        packed = torch.cat([sums, sums.new_tensor([float(self._tokens)])])
+        packed = torch.cat([sums, sums.new_tensor([float(self._tokens), self._waited])])
         packed = self.trainer.strategy.reduce(packed, reduce_op="sum")  # type: ignore[assignment]
-        loss, nll, tokens = packed.tolist()
+        loss, nll, tokens, waited = packed.tolist()
         values = {
             "train/loss": loss / max(tokens, 1),
             "train/nll": nll / max(tokens, 1),
             "train/lr": lr,
             "train/grad_norm": float(torch.stack(self._norms).mean()),
             "train/tokens_per_second": tokens / (now - self._since),
+            # The first step of a run is fetched before the clock starts.
+            "train/wait": min(1.0, waited / self.trainer.world_size / (now - self._since)),
             "train/tokens": float(self.tokens_seen),
             "epoch": float(epoch),
         }
@@ -226,7 +240,7 @@ class TranslationModule(L.LightningModule):
         self._publish(values, step)
 
     def _reset_record(self) -> None:
-        self._sums, self._norms, self._tokens, self._since = [], [], 0, time.perf_counter()
+        self._sums, self._norms, self._tokens, self._waited, self._since = [], [], 0, 0.0, time.perf_counter()
 
     def _publish(self, values: dict[str, float], step: int) -> None:
         # Straight to the loggers under our own step, which stays monotone over resumes; callbacks read callback_metrics.
