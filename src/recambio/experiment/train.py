@@ -70,6 +70,9 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
     """
     initial = initial_weights(config)
     check_parts(config)
+    if initial is not None:
+        # Weights that don't fit are to be known of before anything is written.
+        initial.fill(build_model(config, initial.tokenizer))
     # Nothing is written or started before something is logged: this only asks whether it could be.
     _loggers(config, Path(), None)
     threads = set_threads(config.values.trainer.threads)
@@ -157,17 +160,9 @@ def _folder(config: Config, resume: bool, run: Path | None, is_first: bool) -> t
 
 
 _MAY_CHANGE = (
-    *(
-        "name",
-        "plugins",
-        "data.root",
-        "training.max_",
-        "training.early_stopping",
-        "training.log_every",
-        "training.profile",
-    ),
+    *("name", "plugins", "data.root", "training.max_", "training.early_stopping", "training.log_every"),
     *("trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "trainer.threads"),
-    *("tracking", "decoding", "evaluation"),
+    *("tracking", "decoding", "evaluation", "training.profile", "training.checkpoint_activations"),
 )
 """What a resumed run may be given anew: its limits, its hardware, and what doesn't enter the weights."""
 

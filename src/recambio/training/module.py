@@ -34,9 +34,7 @@ from recambio.training.losses.base import Loss, LossTerms
 from recambio.training.optimizers.base import OptimizerPart, ParameterGroups
 from recambio.training.schedules.base import Schedule
 
-_SMALLER_BATCH = (
-    "lower data.batch_tokens and raise training.accumulate to match, or set training.checkpoint_activations=true"
-)
+_SMALLER_BATCH = "start anew with a lower data.batch_tokens, and training.accumulate raised to match"
 _SMALLER_STATE = "choose an optimizer that keeps less, as lion or adafactor, or a smaller model"
 
 
@@ -174,8 +172,10 @@ class TranslationModule(L.LightningModule):
         assert not isinstance(optimizer, list)
         # DDP averages gradients over ranks; the sum over tokens is what is wanted.
         scale = self.trainer.world_size / batch.target_tokens
+        is_checkpointed = self.model.encoder.is_checkpointed
+        remedy = f"{'' if is_checkpointed else 'resume with training.checkpoint_activations=true, or '}{_SMALLER_BATCH}"
         for i, part in enumerate(batch.batches):
-            with memory.reported(f"at step {step + 1} of training", _SMALLER_BATCH, part):
+            with memory.reported(f"at step {step + 1} of training", remedy, part):
                 terms, auxiliary = self.terms(part)
                 loss = terms.loss * (part.weight * scale)
                 for value, count in auxiliary.values():
