@@ -253,3 +253,29 @@ def test_evaluation_scores_every_sentence_once_over_the_ranks(
 
 def test_an_empty_split_has_no_batches() -> None:
     assert evaluation_plan(np.array([], int), np.array([], int), batch_tokens=8, rank=1, ranks=2) == []
+
+
+@given(lengths=LENGTHS, ranks=RANKS, wanted=st.integers(1, 3000))
+def test_a_step_comes_as_near_as_can_be_to_the_tokens_asked_for(
+    lengths: list[tuple[int, int]], ranks: int, wanted: int
+) -> None:
+    training = plan(lengths, ranks=ranks, accumulate=3)
+    training.aim_at(wanted)
+    # A rank's batch on average, counted from the sentences themselves.
+    a_batch = sum(t + 1 for _, t in lengths) / len(training.epoch(0))
+    misses = {n: abs(n * ranks * a_batch - wanted) for n in range(1, 2 + wanted)}
+    assert misses[training.accumulate] == pytest.approx(min(misses.values()))
+    assert training.mean_step_tokens == pytest.approx(training.accumulate * ranks * a_batch)
+    assert len(training.step(Cursor(), 0).batches) == training.accumulate
+
+
+def test_the_devices_hardly_change_the_tokens_of_a_step() -> None:
+    lengths = like_text(5000)
+    means = []
+    for ranks in (1, 2, 4):
+        training = plan(lengths, batch_tokens=256, ranks=ranks)
+        training.aim_at(5000)
+        whole = [s[0].target_tokens for s in epoch_steps(training, Cursor())][:-1]
+        means.append(np.mean(whole))
+        assert means[-1] == pytest.approx(training.mean_step_tokens, rel=0.1)
+    assert means == pytest.approx([5000] * 3, rel=0.15)

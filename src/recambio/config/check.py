@@ -66,6 +66,17 @@ def cross_problems(values: Mapping[str, Any]) -> Iterator[str]:
         yield f"model.d_model: must be divisible by model.n_heads ({n_heads}), but is {d_model}; {fit} would be"
     if all(training[limit] is None for limit in ("max_steps", "max_epochs", "max_minutes")):
         yield "training: has no limit; set max_steps, max_epochs or max_minutes"
+    if training["init_partial"] is True and training["init_from"] is None:
+        yield "training.init_partial: says how to take over training.init_from, which isn't set; set it, or leave this out"
+    if training["target_batch_tokens"] is not None and training["accumulate"] != 1:
+        yield (
+            f"training.accumulate: is {training['accumulate']!r}, but training.target_batch_tokens chooses it; "
+            "set accumulate=1, or leave target_batch_tokens out"
+        )
+    average = training["average"]
+    if isinstance(average, Mapping) and len(several := [k for k, v in average.items() if v]) > 1:
+        unset = ", ".join(f"{k}={'null' if k == 'ema' else 0}" for k in several[:-1])
+        yield f"training.average: is one of last, best and ema, but has {' and '.join(several)}; set {unset} for {several[-1]}"
     for stack in ("encoder", "decoder"):
         yield from _stack_problems(model[stack], stack)
 

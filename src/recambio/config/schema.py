@@ -106,9 +106,17 @@ class Model:
 
 @dataclass
 class Average:
-    """``last``: average the weights of so many last validations; 0 averages nothing."""
+    """What a run recommends in place of its best weights; at most one of the three.
+
+    Attributes:
+        last: The mean of the weights of so many last validations; 0 for none.
+        best: The mean of the weights of so many validations with the best score in ``training.monitor``; 0 for none.
+        ema: The best exponential moving average with this decay, updated at every step and validated in place of the weights.
+    """
 
     last: int = number(0)
+    best: int = number(0)
+    ema: float | None = number(None, 0, 1, open_low=True)
 
 
 @dataclass
@@ -128,6 +136,11 @@ class Training:
             machine, so a run that it ends can't be reproduced to the bit.
         clip: Largest gradient norm; None leaves gradients alone.
         accumulate: Device batches per rank and step.
+        target_batch_tokens: Target tokens that a step should have, however many devices there are; chooses ``accumulate``.
+        checkpoint_activations: Whether the backward pass computes each layer again, which takes less memory and more time.
+        init_from: A run folder, or a weights file in one, to start from instead of random weights, with that run's vocabulary.
+        profile: Whether some of the first steps are profiled; see ``profile.txt`` and ``profile.trace.json`` of the run folder.
+        init_partial: Whether parts that differ from that run's start anew, instead of being refused.
         monitor: What chooses the best checkpoint: the score of greedy translations or the negative log-likelihood a token.
     """
 
@@ -139,22 +152,34 @@ class Training:
     max_minutes: float | None = number(None, 0, open_low=True)
     clip: float | None = number(1.0, 0, open_low=True)
     accumulate: int = number(1, 1)
+    target_batch_tokens: int | None = number(None, 1)
     average: Average = field(default_factory=Average)
+    checkpoint_activations: bool = False
+    init_from: str | None = None
+    init_partial: bool = False
     monitor: Literal["bleu", "nll"] = "nll"
     validate_every: int = number(500, 1)
     log_every: int = number(50, 1)
+    profile: bool = False
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
 
 
 @dataclass
 class Trainer:
-    """Hardware; handed to Lightning, but for ``compile`` and ``threads`` (torch's CPU threads, None leaves torch's choice)."""
+    """Hardware; handed to Lightning, but for ``compile``, ``threads`` and two precisions.
+
+    Attributes:
+        precision: ``auto`` is bf16-mixed where the device multiplies bfloat16 fast, 16-mixed on older CUDA devices, else 32. With
+            bf16-true the weights are bfloat16 too.
+        compile: Compile the layers.
+        threads: torch's on CPU; None leaves torch's choice.
+    """
 
     devices: int | str = number("auto", 1)  # type: ignore[arg-type]
     num_nodes: int = number(1, 1)
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     strategy: str = "auto"
-    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    precision: Literal["32", "bf16-mixed", "16-mixed", "bf16-true", "auto"] = "32"
     compile: bool = False
     threads: int | None = number(None, 1)
 

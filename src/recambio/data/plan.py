@@ -145,6 +145,16 @@ class TrainingPlan:
         """Device batches of a whole step, over all ranks."""
         return self.ranks * self.accumulate
 
+    @property
+    def mean_step_tokens(self) -> float:
+        """Target tokens of a step, EOS included, on average over the whole steps of the first epoch."""
+        return float(self.epoch(0).target_tokens.mean()) * self.batches_per_step
+
+    def aim_at(self, target_tokens: int) -> None:
+        """Choose ``accumulate`` so that a step comes nearest to so many target tokens on average."""
+        self.accumulate = 1
+        self.accumulate = max(1, round(target_tokens / self.mean_step_tokens))
+
     def epoch(self, epoch: int) -> EpochPlan:
         """The batches of an epoch, from 0."""
         if epoch not in self._epochs:

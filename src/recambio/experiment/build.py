@@ -19,7 +19,7 @@ from recambio.errors import InputError
 from recambio.model import ModelSpec, StackSpec, Transformer
 from recambio.registry import CORPUS, LOSS, OPTIMIZER, SCHEDULE, SEARCH, TOKENIZER
 from recambio.training.losses.base import Loss
-from recambio.training.optimizers.base import OptimizerPart
+from recambio.training.optimizers.base import OptimizerPart, ParameterGroups
 from recambio.training.schedules.base import Schedule
 
 _PLACEHOLDER_VOCABULARY = 64
@@ -91,7 +91,7 @@ def check_parts(config: Config) -> None:
         "model": lambda: _on_meta(spec),
         "training.schedule": lambda: build_schedule(config, config.values.training.max_steps or 10**9),
         "training.loss": lambda: build_loss(config, 0),
-        "training.optimizer": lambda: build_optimizer(config),
+        "training.optimizer": lambda: _check_optimizer(config),
         "decoding.search": lambda: SEARCH.create(config.values.decoding.search),
         "decoding.validation_search": lambda: SEARCH.create(config.values.decoding.validation_search),
     }
@@ -104,6 +104,14 @@ def check_parts(config: Config) -> None:
             problems.append(f"{where}{'.' if where == 'model' else ': '}{error}")
     if problems:
         raise InputError(problems)
+
+
+def _check_optimizer(config: Config) -> None:
+    """Build the optimizer, and refuse a moving average of weights that it averages itself."""
+    optimizer = build_optimizer(config).build(ParameterGroups.of(torch.nn.Linear(1, 1)), is_fused=False)
+    if config.values.training.average.ema is not None and callable(getattr(optimizer, "eval", None)):
+        name = config.values.training.optimizer["name"]
+        raise ValueError(f"{name!r} averages its weights itself; leave out training.average.ema, or choose another")
 
 
 def _on_meta(spec: ModelSpec) -> None:

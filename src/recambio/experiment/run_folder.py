@@ -49,9 +49,13 @@ class Manifest:
         plugins: What was loaded, in order (``LoadedPlugin.to_dict()``).
         precision, devices, num_nodes, accelerator, threads: What was really used, not what was asked for.
         parameters: Of the model, tied ones counted once.
+        accumulate: Device batches per rank and step.
+        step_tokens: Target tokens of a step on average.
         tokens_seen: Target tokens trained on.
         steps: Optimiser steps done.
-        weights: What ``weights.safetensors`` holds (``best``, ``average``, ``last``), and the step and score it is from.
+        init_from: The weights that training started from: file, hash, the tokenizer's fingerprint, and the parts that started anew.
+        weights: What ``weights.safetensors`` holds (``best`` or ``average``), the steps averaged, the decay of the moving average that was
+            validated and saved, and the best step and its score.
         origins: Where each value of the config was set.
         trained: Whether training reached one of its limits.
         finished: Whether the final evaluation is done too.
@@ -70,6 +74,9 @@ class Manifest:
     num_nodes: int | None = None
     threads: int | None = None
     parameters: int | None = None
+    init_from: dict[str, Any] | None = None
+    accumulate: int | None = None
+    step_tokens: int | None = None
     tokens_seen: int = 0
     steps: int = 0
     weights: dict[str, Any] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,12 +55,22 @@ def print_summary(
     tagged = next((r for r in results if r.phenomena), None)
     if tagged is not None:
         _phenomena(console, tagged, descriptions)
+    for line in start_lines(_manifest(run_dir).get("init_from")):
+        console.print(Text(line, style="dim"))
     if samples is None and results:
         samples = results[0].samples
     if samples:
         _samples(console, _mixed(samples, n_samples))
     _files(console, run_dir, where, results)
     _commands(console, run_dir, where)
+
+
+def start_lines(init_from: Mapping[str, Any] | None) -> list[str]:
+    """What a person is told of the weights that a run started from, by its manifest."""
+    if not init_from:
+        return []
+    fresh = init_from["fresh"]
+    return [f"started from {init_from['path']}" + (f"; anew: {', '.join(fresh)}" if fresh else "")]
 
 
 def print_scores(results: Sequence[SetResult], where: str) -> None:
@@ -153,6 +164,14 @@ def _commands(console: Console, run_dir: Path, where: str) -> None:
         commands.append(("swap a part", f"recambio train {where}/config.yaml name={name} model.{kind}={part}"))
     for what, command in commands:
         console.print(Text.assemble((f"  {what:<12}", "dim"), (command, "bold")))
+
+
+def _manifest(run_dir: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def _swap(run_dir: Path) -> tuple[str, str] | None:

@@ -34,15 +34,18 @@ from recambio.experiment.build import (
     set_threads,
 )
 from recambio.experiment.evaluate import default_sets, evaluate
+from recambio.experiment.init_from import InitialWeights, initial_weights
+from recambio.experiment.precision import chosen_precision
 from recambio.experiment.prepare import prepared
 from recambio.experiment.report import write_report
 from recambio.experiment.run_folder import Manifest
-from recambio.experiment.summary import print_summary
+from recambio.experiment.summary import print_summary, start_lines
 from recambio.experiment.translator import load
 from recambio.model.weights import read_step
 from recambio.plugins import warn_of_change
-from recambio.training.callbacks import Checkpoints, Interrupt, Limits, Progress
+from recambio.training.callbacks import Checkpoints, Interrupt, Limits, Profile, Progress
 from recambio.training.datamodule import TranslationData
+from recambio.training.memory import reported
 from recambio.training.module import EvaluationText, TranslationModule
 from recambio.training.tracking import log_final, make_loggers
 
@@ -65,13 +68,17 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         InputError: The config can't be trained here; nothing has been written then.
         RunError: Training failed.
     """
+    initial = initial_weights(config)
     check_parts(config)
+    if initial is not None:
+        # Weights that don't fit are to be known of before anything is written.
+        initial.fill(build_model(config, initial.tokenizer))
     # Nothing is written or started before something is logged: this only asks whether it could be.
     _loggers(config, Path(), None)
     threads = set_threads(config.values.trainer.threads)
     is_first = run_folder.is_first_process()
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    data = prepared(config, is_quiet=not is_first)
+    data = prepared(config, tokenizer=initial.tokenizer if initial else None, is_quiet=not is_first)
     _batches(config, data).plan(1)
     folder, is_resumed = _folder(config, resume, run, is_first)
     manifest = run_folder.read_manifest(folder)
@@ -79,18 +86,22 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         console.print(f"{relative(folder)} is finished; nothing to resume")
         return folder
     if not is_first:
-        _fill(config, data, folder, manifest, console)
+        _fill(config, data, initial, folder, manifest, console)
         return folder
     with run_folder.held(folder):
         if is_resumed and (folder / "config.yaml").is_file():
             _check_unchanged(config, folder, manifest)
         config.save(folder / "config.yaml")
         data.tokenizer.save(folder)
-        _describe(manifest, config, data, threads)
+        _describe(manifest, config, data, initial, threads)
         run_folder.write_manifest(folder, manifest)
         console.print(f"run folder: {relative(folder)}{' (resumed)' if is_resumed else ''}")
+        if config.values.trainer.precision == "auto":
+            console.print(f"precision: {manifest.precision}")
+        for line in start_lines(manifest.init_from):
+            console.print(line)
         try:
-            _fill(config, data, folder, manifest, console)
+            _fill(config, data, initial, folder, manifest, console)
             _conclude(config, folder, manifest, console)
         except KeyboardInterrupt:
             last = folder / "checkpoints" / "last.ckpt"
@@ -100,11 +111,13 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
     return folder
 
 
-def _fill(config: Config, data: Prepared, folder: Path, manifest: Manifest, console: Console) -> None:
+def _fill(
+    config: Config, data: Prepared, initial: InitialWeights | None, folder: Path, manifest: Manifest, console: Console
+) -> None:
     """Train, unless the run has; the first process leaves the recommended weights and the manifest."""
     if manifest.trained:
         return
-    trainer, module, checkpoints, limits = _fit(config, data, folder, manifest)
+    trainer, module, checkpoints, limits = _fit(config, data, initial, folder, manifest, console)
     if not trainer.is_global_zero:
         return
     console.print(f"training ended: {limits.reason}")
@@ -149,7 +162,7 @@ def _folder(config: Config, resume: bool, run: Path | None, is_first: bool) -> t
 _MAY_CHANGE = (
     *("name", "plugins", "data.root", "training.max_", "training.early_stopping", "training.log_every"),
     *("trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "trainer.threads"),
-    *("tracking", "decoding", "evaluation"),
+    *("tracking", "decoding", "evaluation", "training.profile", "training.checkpoint_activations"),
 )
 """What a resumed run may be given anew: its limits, its hardware, and what doesn't enter the weights."""
 
@@ -175,7 +188,13 @@ def _check_unchanged(config: Config, folder: Path, manifest: Manifest) -> None:
                 warn_of_change(entry, plugin.sha256, folder)
 
 
-def _describe(manifest: Manifest, config: Config, data: Prepared, threads: int) -> None:
+def _describe(manifest: Manifest, config: Config, data: Prepared, initial: InitialWeights | None, threads: int) -> None:
+    started, manifest.init_from = manifest.init_from, initial.describe() if initial else None
+    if started and manifest.init_from and started["sha256"] != manifest.init_from["sha256"]:
+        raise InputError(
+            f"training.init_from: {manifest.init_from['path']} is not the file that this run started from any more; "
+            "bring that back, or start a new run without --resume"
+        )
     manifest.data = {
         "hashes": data.hashes,
         "train": data.reports["train"].to_dict(),
@@ -183,12 +202,13 @@ def _describe(manifest: Manifest, config: Config, data: Prepared, threads: int) 
         "vocabulary": [data.tokenizer.source_vocabulary_size, data.tokenizer.target_vocabulary_size],
     }
     manifest.threads = threads
+    manifest.precision = chosen_precision(config.values.trainer, manifest.precision)
     manifest.origins = dict(config.origins)
     manifest.plugins = [p.to_dict() for p in config.plugins]
 
 
 def _fit(
-    config: Config, data: Prepared, folder: Path, manifest: Manifest
+    config: Config, data: Prepared, initial: InitialWeights | None, folder: Path, manifest: Manifest, console: Console
 ) -> tuple[L.Trainer, TranslationModule, Checkpoints, Limits]:
     values = config.values
     training, tokenizer = values.training, data.tokenizer
@@ -200,19 +220,32 @@ def _fit(
     if last.is_file():
         resumed_step = read_step(last)
     loggers = _loggers(config, folder, resumed_step)
-    checkpoints = Checkpoints(folder / "checkpoints", training.monitor, training.average.last)
+    average = training.average
+    checkpoints = Checkpoints(
+        folder / "checkpoints",
+        training.monitor,
+        average.best or average.last,
+        "best" if average.best else "last",
+        is_moving=average.ema is not None,
+    )
     stopping = training.early_stopping
     limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor)
     progress = Progress(None, training.log_every)
+    # The first process has written its choice, which is every rank's.
+    precision = chosen_precision(values.trainer, manifest.precision)
     trainer = L.Trainer(
         accelerator=values.trainer.accelerator,
         devices=values.trainer.devices,
         num_nodes=values.trainer.num_nodes,
         strategy=values.trainer.strategy,
-        precision=values.trainer.precision,  # type: ignore[arg-type]
+        # Lightning's bf16-true would change torch's default dtype as well, and with it tables that are to be float32.
+        precision="32" if precision == "bf16-true" else precision,  # type: ignore[arg-type]
         logger=loggers,
         # The cursor moves before a checkpoint may be written, and the checkpoint knows of it before the limits strike.
-        callbacks=[checkpoints, limits, progress, Interrupt(checkpoints, training.validate_every)],
+        callbacks=[
+            *([Profile(folder)] if training.profile else []),
+            *(checkpoints, limits, progress, Interrupt(checkpoints, training.validate_every)),
+        ],
         max_epochs=-1,
         val_check_interval=training.validate_every,
         check_val_every_n_epoch=None,
@@ -230,6 +263,7 @@ def _fit(
     limits.max_steps = progress.max_steps = max_steps
     trainer.fit_loop.epoch_loop.max_steps = -1 if max_steps is None else max_steps
     model = build_model(config, tokenizer)
+    model.encoder.is_checkpointed = model.decoder.is_checkpointed = training.checkpoint_activations
     if values.trainer.compile:
         for layer in [*model.encoder.layers, *model.decoder.layers]:
             layer.compile(dynamic=True)
@@ -242,6 +276,7 @@ def _fit(
         seed=values.seed,
         clip=training.clip,
         log_every=training.log_every,
+        ema=average.ema,
         search=build_search(values.decoding.validation_search),
         validation=EvaluationText(dev.text("target"), tokenizer.decode),
         max_ratio=values.decoding.max_ratio,
@@ -249,22 +284,34 @@ def _fit(
         max_length=longest_target(config),
     )
     if resumed_step is None:
+        if initial is not None:
+            initial.fill(model)
         first = batches.plan(trainer.world_size).step(Cursor(), 0).batches[0]
-        model.calibrate(lambda: module.terms(batches.collated(data.stores["train"], first)) and None)
+        model.calibrate(
+            lambda: module.terms(batches.collated(data.stores["train"], first)) and None,
+            ("encoder", "decoder") if initial is None else initial.drawn_blocks(),
+        )
+    if precision == "bf16-true":
+        model.to(torch.bfloat16)
     manifest.parameters = sum(p.numel() for p in model.parameters())
-    manifest.precision = values.trainer.precision
     manifest.accelerator = type(trainer.accelerator).__name__.removesuffix("Accelerator").lower()
     manifest.devices, manifest.num_nodes = trainer.num_devices, trainer.num_nodes
+    plan = batches.plan(trainer.world_size)
+    manifest.accumulate, manifest.step_tokens = plan.accumulate, round(plan.mean_step_tokens)
+    if trainer.is_global_zero:
+        run_folder.write_manifest(folder, manifest)
+        if training.target_batch_tokens is not None:
+            console.print(
+                f"accumulate {plan.accumulate}: {manifest.step_tokens:,} target tokens a step of the "
+                f"{training.target_batch_tokens:,} asked for"
+            )
     try:
-        trainer.fit(module, datamodule=batches, ckpt_path=None if resumed_step is None else last, weights_only=True)
+        with reported("outside a step", "choose a smaller model, or a device with more memory"):
+            trainer.fit(module, datamodule=batches, ckpt_path=None if resumed_step is None else last, weights_only=True)
     except SystemExit:
         if trainer.state.status == "interrupted":
             raise KeyboardInterrupt from None
         raise
-    except torch.OutOfMemoryError as error:
-        raise RunError(
-            f"out of memory: {str(error).splitlines()[0]}; lower data.batch_tokens (raise training.accumulate to match)"
-        ) from error
     return trainer, module, checkpoints, limits
 
 
@@ -284,6 +331,7 @@ def _batches(config: Config, data: Prepared) -> TranslationData:
         seed=values.seed,
         batch_tokens=values.data.batch_tokens,
         accumulate=values.training.accumulate,
+        target_tokens=values.training.target_batch_tokens,
         valid_batch_tokens=values.decoding.batch_tokens,
     )
 
@@ -311,6 +359,7 @@ def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, mani
     manifest.weights = {
         "holds": "average" if average else "best",
         "averaged_steps": checkpoints.kept if average else [],
+        "ema": config.values.training.average.ema,
         "best_step": checkpoints.best_step,
         "best_score": checkpoints.best,
         "monitor": config.values.training.monitor,

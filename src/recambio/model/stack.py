@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from recambio.components.attention.base import Attention
 from recambio.components.block.base import Block, State, Sublayer
@@ -153,6 +155,8 @@ class Stack(nn.Module):
             **shared,
         )
         self.dropout = Dropout(model.dropout)
+        self.is_checkpointed = False
+        """Whether the backward pass computes each layer again instead of keeping what it needs of the forward pass."""
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """x: (B, T, D) token vectors, positions: (1|B, T). Returns: the stack's input (B, T, D)."""
@@ -174,7 +178,12 @@ class Stack(nn.Module):
         for i, layer in enumerate(self.layers):
             context = self_context if i in self.position_layers else plain
             cache = caches[i] if caches is not None else None
-            state, more = layer(self.block, state, context, token_context, memory, cross_context, cache)
+            arguments = (self.block, state, context, token_context, memory, cross_context, cache)
+            if self.is_checkpointed and cache is None and torch.is_grad_enabled():
+                # The state of the random generators is kept and set again, so that the same elements are dropped.
+                state, more = checkpoint(layer, *arguments, use_reentrant=False)
+            else:
+                state, more = layer(*arguments)
             add_losses(losses, more)
         return self.block.exit(state), losses
 

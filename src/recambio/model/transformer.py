@@ -5,7 +5,7 @@ Paper: Vaswani et al. 2017, "Attention Is All You Need", https://arxiv.org/abs/1
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -214,13 +214,14 @@ class Transformer(nn.Module):
         add_losses(losses, more)
         return hidden, losses
 
-    def calibrate(self, run: Callable[[], None]) -> bool:
+    def calibrate(self, run: Callable[[], None], stacks: Sequence[str] = ("encoder", "decoder")) -> bool:
         """Let blocks that want it set parameters from a batch, encoder first. Returns: whether any did.
 
         Args:
             run: Passes a batch through this model.
+            stacks: Those whose block may; one with trained weights must not.
         """
-        blocks = [stack.block for stack in (self.encoder, self.decoder)]
+        blocks = [stack.block for stack in (self.encoder, self.decoder) if stack.name in stacks]
         wanting = [block for block in blocks if type(block).calibrate is not Block.calibrate]
         was_training = self.training
         self.eval()

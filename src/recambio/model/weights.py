@@ -29,14 +29,20 @@ def save_weights(model: nn.Module, path: Path) -> None:
     _write(unique, path)
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path, fresh: Sequence[str] = ()) -> None:
     """Read a model's weights.
+
+    Args:
+        model: Filled in place.
+        path: The file.
+        fresh: Paths of modules that are left as they are, whatever the file holds of them.
 
     Raises:
         InputError: The file is missing, torn, or of another model.
     """
-    state = read_weights(path)
-    own = model.state_dict()
+    left = tuple(f"{name}." for name in fresh)
+    state = {n: t for n, t in read_weights(path).items() if not n.startswith(left)}
+    own = {n: t for n, t in model.state_dict().items() if not n.startswith(left)}
     stored = {own[name].data_ptr() for name in state if name in own}
     missing = [n for n, t in own.items() if n not in state and t.data_ptr() not in stored]
     unknown = [n for n in state if n not in own]

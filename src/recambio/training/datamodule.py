@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,21 @@ class _Steps(IterableDataset[StepBatch]):
         for step in self.plan.iterate(self.cursor, self.rank):
             batches = [self.data.collated(self.data.train, planned) for planned in step.batches]
             yield StepBatch(batches, step.target_tokens, step.epoch)
+
+
+class TimedLoader(DataLoader[StepBatch]):
+    """A loader that notes on each step how long it was waited for, by workers or by the work itself."""
+
+    def __iter__(self) -> Iterator[StepBatch]:  # type: ignore[override]
+        steps = super().__iter__()
+        while True:
+            since = time.perf_counter()
+            try:
+                step = next(steps)
+            except StopIteration:
+                return
+            step.wait = time.perf_counter() - since
+            yield step
 
 
 class _Planned(Dataset[Batch]):
@@ -51,6 +67,7 @@ class TranslationData(L.LightningDataModule):
         seed: The plan's.
         batch_tokens: The most positions of a device batch, on its longer side.
         accumulate: Device batches of each rank in a step.
+        target_tokens: Target tokens that a step should have over all ranks, in place of ``accumulate``; None for those of ``accumulate``.
         valid_batch_tokens: The same for validation.
     """
 
@@ -65,6 +82,7 @@ class TranslationData(L.LightningDataModule):
         seed: int,
         batch_tokens: int,
         accumulate: int = 1,
+        target_tokens: int | None = None,
         valid_batch_tokens: int = 4096,
     ) -> None:
         super().__init__()
@@ -73,6 +91,7 @@ class TranslationData(L.LightningDataModule):
         self.seed = seed
         self.batch_tokens = batch_tokens
         self.accumulate = accumulate
+        self.target_tokens = target_tokens
         self.valid_batch_tokens = valid_batch_tokens
         self.cursor = Cursor()
         self._plan: TrainingPlan | None = None
@@ -93,6 +112,8 @@ class TranslationData(L.LightningDataModule):
                 ranks=ranks,
                 accumulate=self.accumulate,
             )
+            if self.target_tokens is not None:
+                self._plan.aim_at(self.target_tokens)
         return self._plan
 
     def steps(self, epochs: int, ranks: int) -> int:
@@ -103,7 +124,7 @@ class TranslationData(L.LightningDataModule):
         """Steps from the cursor on."""
         assert self.trainer is not None
         steps = _Steps(self.plan(self.trainer.world_size), self.cursor, self.trainer.global_rank, self)
-        return DataLoader(steps, batch_size=None)
+        return TimedLoader(steps, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """This rank's share of the validation set, each sentence once over all ranks."""

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.profiler import record_function
 
 from recambio.data.batch import Batch
 from recambio.decoding.generate import length_limit
@@ -27,9 +28,14 @@ from recambio.decoding.searches.base import Search
 from recambio.evaluation.corpus_bleu import CorpusBLEU
 from recambio.model.initialise import stable_seed
 from recambio.model.transformer import Transformer
+from recambio.training import memory
+from recambio.training.average import MovingAverage
 from recambio.training.losses.base import Loss, LossTerms
 from recambio.training.optimizers.base import OptimizerPart, ParameterGroups
 from recambio.training.schedules.base import Schedule
+
+_SMALLER_BATCH = "start anew with a lower data.batch_tokens, and training.accumulate raised to match"
+_SMALLER_STATE = "choose an optimizer that keeps less, as lion or adafactor, or a smaller model"
 
 
 @dataclass
@@ -40,15 +46,17 @@ class StepBatch:
         batches: This rank's micro-batches; fillers have weight 0.
         target_tokens: Real target tokens of the whole step, over all ranks and micro-batches: the loss's denominator.
         epoch: Of the plan.
+        wait: Seconds that training waited for it.
     """
 
     batches: list[Batch]
     target_tokens: int
     epoch: int
+    wait: float = 0.0
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> StepBatch:
         """The same step on a device."""
-        return StepBatch([b.to(device, non_blocking) for b in self.batches], self.target_tokens, self.epoch)
+        return StepBatch([b.to(device, non_blocking) for b in self.batches], self.target_tokens, self.epoch, self.wait)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ class TranslationModule(L.LightningModule):
         seed: Seeds dropout, by step.
         clip: Largest gradient norm; None for no clipping.
         log_every: Steps between training records.
+        ema: Decay of the moving average that is validated in place of the weights; None for none.
         search: For validation BLEU; None for none.
         validation: Text of the validation set.
         max_ratio, max_extra, max_length: Length limit of the search.
@@ -94,6 +103,7 @@ class TranslationModule(L.LightningModule):
         seed: int,
         clip: float | None = 1.0,
         log_every: int = 50,
+        ema: float | None = None,
         search: Search | None = None,
         validation: EvaluationText | None = None,
         max_ratio: float = 2.0,
@@ -110,6 +120,7 @@ class TranslationModule(L.LightningModule):
         self.seed = seed
         self.clip = clip
         self.log_every = log_every
+        self.average = None if ema is None else MovingAverage(model, ema)
         self.search = search
         self.validation = validation
         self.limits = (max_ratio, max_extra, max_length)
@@ -119,6 +130,7 @@ class TranslationModule(L.LightningModule):
         self.bleu = CorpusBLEU()
         self._sums: list[Tensor] = []
         self._tokens = 0
+        self._waited = 0.0
         self._norms: list[Tensor] = []
         self._since = self._paused = time.perf_counter()
         self._last = (0.0, 0)
@@ -140,14 +152,16 @@ class TranslationModule(L.LightningModule):
         rows = (batch.source, batch.decoder_input, batch.source_mask, target_tokens)
         if passes > 1:
             rows = tuple(None if x is None else x.repeat(passes, 1) for x in rows)  # type: ignore[assignment]
-        hidden, auxiliary = self.model(*rows)
+        with record_function("recambio::forward"):
+            hidden, auxiliary = self.model(*rows)
         # (P * B, T, D) -> (P, B * T, D)
         flat = hidden.reshape(passes, -1, hidden.shape[-1])
         if batch.target_positions is not None:
             flat = flat.index_select(1, batch.target_positions)
         flat = flat.flatten(0, 1)
         weight, bias = self.model.embedding.output()
-        return self.loss(flat, weight, bias, batch.labels), auxiliary
+        with record_function("recambio::loss"):
+            return self.loss(flat, weight, bias, batch.labels), auxiliary
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
         """One optimiser step: every micro-batch's gradients, one scale, one clip, one update."""
@@ -158,21 +172,31 @@ class TranslationModule(L.LightningModule):
         assert not isinstance(optimizer, list)
         # DDP averages gradients over ranks; the sum over tokens is what is wanted.
         scale = self.trainer.world_size / batch.target_tokens
+        is_checkpointed = self.model.encoder.is_checkpointed
+        remedy = f"{'' if is_checkpointed else 'resume with training.checkpoint_activations=true, or '}{_SMALLER_BATCH}"
         for i, part in enumerate(batch.batches):
-            terms, auxiliary = self.terms(part)
-            loss = terms.loss * (part.weight * scale)
-            for value, count in auxiliary.values():
-                loss = loss + value / count.clamp(min=1) * (part.weight * part.target_tokens * scale)
-            self._backward(loss, is_last=i == len(batch.batches) - 1)
+            with memory.reported(f"at step {step + 1} of training", remedy, part):
+                terms, auxiliary = self.terms(part)
+                loss = terms.loss * (part.weight * scale)
+                for value, count in auxiliary.values():
+                    loss = loss + value / count.clamp(min=1) * (part.weight * part.target_tokens * scale)
+                self._backward(loss, is_last=i == len(batch.batches) - 1)
             if part.weight:
                 self._sums.append(torch.stack([terms.loss.detach(), terms.nll.detach()]))
                 self._tokens += part.target_tokens
         self.tokens_seen += batch.target_tokens
+        self._waited += batch.wait
         factor = self.schedule.factor(step + 1)
         for group in optimizer.param_groups:
             group["lr"] = self.optimizer_part.lr * factor * group.get("lr_scale", 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        with (
+            memory.reported(f"in the update of step {step + 1}", _SMALLER_STATE),
+            record_function("recambio::optimizer"),
+        ):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if self.average is not None:
+                self.average.update()
         self._last = (self.optimizer_part.lr * factor, batch.epoch)
         if (step + 1) % self.log_every == 0:
             self._record(step + 1)
@@ -183,7 +207,7 @@ class TranslationModule(L.LightningModule):
         if is_ddp:
             wrapper.require_backward_grad_sync = is_last  # type: ignore[union-attr,assignment]
         # Lightning calls this inside the autocast region of the forward pass; gradients take the dtypes of that pass.
-        with torch.autocast(self.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False), record_function("recambio::backward"):
             self.manual_backward(loss)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -198,15 +222,17 @@ class TranslationModule(L.LightningModule):
         # A rank whose every batch was a filler has no sums.
         zero = torch.zeros(2, device=self.device, dtype=torch.float64)
         sums = torch.stack(self._sums).double().sum(0) if self._sums else zero
-        packed = torch.cat([sums, sums.new_tensor([float(self._tokens)])])
+        packed = torch.cat([sums, sums.new_tensor([float(self._tokens), self._waited])])
         packed = self.trainer.strategy.reduce(packed, reduce_op="sum")  # type: ignore[assignment]
-        loss, nll, tokens = packed.tolist()
+        loss, nll, tokens, waited = packed.tolist()
         values = {
             "train/loss": loss / max(tokens, 1),
             "train/nll": nll / max(tokens, 1),
             "train/lr": lr,
             "train/grad_norm": float(torch.stack(self._norms).mean()),
             "train/tokens_per_second": tokens / (now - self._since),
+            # The first step of a run is fetched before the clock starts.
+            "train/wait": min(1.0, waited / self.trainer.world_size / (now - self._since)),
             "train/tokens": float(self.tokens_seen),
             "epoch": float(epoch),
         }
@@ -214,7 +240,7 @@ class TranslationModule(L.LightningModule):
         self._publish(values, step)
 
     def _reset_record(self) -> None:
-        self._sums, self._norms, self._tokens, self._since = [], [], 0, time.perf_counter()
+        self._sums, self._norms, self._tokens, self._waited, self._since = [], [], 0, 0.0, time.perf_counter()
 
     def _publish(self, values: dict[str, float], step: int) -> None:
         # Straight to the loggers under our own step, which stays monotone over resumes; callbacks read callback_metrics.
@@ -238,6 +264,10 @@ class TranslationModule(L.LightningModule):
         """Loss of the references and translations of the sources; fillers count for nothing."""
         if not batch.weight:
             return
+        with memory.reported(f"in the validation after step {self.global_step}", "lower decoding.batch_tokens", batch):
+            self._score(batch)
+
+    def _score(self, batch: Batch) -> None:
         terms, _ = self.terms(batch)
         assert self._valid is not None
         self._valid += terms.nll.double()
@@ -270,35 +300,52 @@ class TranslationModule(L.LightningModule):
     # State ------------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Plain numbers only, so that the file loads with ``weights_only=True``."""
+        """Plain numbers and tensors only, so that the file loads with ``weights_only=True``."""
         checkpoint["recambio"] = {"tokens_seen": self.tokens_seen}
+        if self.average is not None:
+            checkpoint["recambio"]["average"] = self.average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the counters."""
+        """Take up the counters and the average."""
         self.tokens_seen = int(checkpoint["recambio"]["tokens_seen"])
+        if self.average is not None:
+            self.average.load_state_dict(checkpoint["recambio"]["average"])
 
     def on_train_start(self) -> None:
         """Start the clock of the first record, with the weights that are trained."""
-        self._put_weights("train")
+        self._put_trained()
         self._reset_record()
 
     def on_validation_start(self) -> None:
         """From here to the end of the validation the model holds the weights that are kept."""
-        self._put_weights("eval")
+        self._put_kept()
 
     def on_validation_end(self) -> None:
         """Go on with the weights that are trained; the checkpoints of this validation are written by now."""
-        self._put_weights("train")
+        self._put_trained()
 
     @contextmanager
-    def kept_weights(self) -> Iterator[None]:
-        """The model holds the weights that are kept, not those that are trained, where the optimizer has both."""
-        self._put_weights("eval")
-        yield
-        self._put_weights("train")
+    def state_weights(self) -> Iterator[None]:
+        """The model holds what a training state stores as its weights; afterwards, those that are trained.
 
-    def _put_weights(self, which: Literal["train", "eval"]) -> None:
-        if callable(put := getattr(self.optimizers(use_pl_optimizer=False), which, None)):
+        An optimizer that averages by itself rebuilds what it trains from the average. A moving average stands beside what is trained.
+        """
+        self._put_trained()
+        if self.average is None:
+            self._put_kept()
+        yield
+        self._put_trained()
+
+    def _put_kept(self) -> None:
+        if callable(put := getattr(self.optimizers(use_pl_optimizer=False), "eval", None)):
+            put()
+        if self.average is not None:
+            self.average.put()
+
+    def _put_trained(self) -> None:
+        if self.average is not None:
+            self.average.take_back()
+        if callable(put := getattr(self.optimizers(use_pl_optimizer=False), "train", None)):
             put()
 
 

@@ -1,10 +1,12 @@
-"""What a run keeps: the whole state to resume from, the best weights, and the last few to average."""
+"""What a run keeps: the whole state to resume from, the best weights, and those whose mean is taken."""
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 from torch import nn
@@ -15,22 +17,40 @@ from recambio.model.weights import average_weights, save_weights
 class Checkpoints(L.Callback):
     """Writes ``checkpoints/`` at each validation, every file aside and then renamed.
 
-    ``last.ckpt`` is the whole state; ``best.safetensors`` the weights with the best monitored score;
-    ``step-N.safetensors`` the last ``average`` weights, whose mean is taken at the end.
+    ``last.ckpt`` is the whole state; ``best.safetensors`` the weights with the best monitored score; ``step-N.safetensors`` those
+    whose mean is taken at the end; ``average.safetensors`` that mean, or the newest moving average.
 
     Args:
         folder: ``checkpoints`` of the run.
         monitor: ``nll`` or ``bleu``.
-        average: How many last weights to keep and average; 0 for none.
+        average: How many weights to keep and average; 0 for none.
+        keep: The ``last`` so many, or the ``best``; of equal scores the earlier is better.
+        is_moving: Whether what is validated is a moving average.
     """
 
-    def __init__(self, folder: Path, monitor: str = "nll", average: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        monitor: str = "nll",
+        average: int = 0,
+        keep: Literal["last", "best"] = "last",
+        *,
+        is_moving: bool = False,
+    ) -> None:
         self.folder = folder
         self.monitor = monitor
         self.average = average
+        self.keep = keep
+        self.is_moving = is_moving
         self.best: float | None = None
         self.best_step = 0
-        self.kept: list[int] = []
+        self.scores: dict[int, float] = {}
+        """Of the weights that are kept to be averaged, by step."""
+
+    @property
+    def kept(self) -> list[int]:
+        """Steps whose weights are kept to be averaged."""
+        return sorted(self.scores)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -46,29 +66,43 @@ class Checkpoints(L.Callback):
         assert isinstance(model, nn.Module)
         step = trainer.global_step
         score = float(trainer.callback_metrics[f"valid/{self.monitor}"])
-        is_better = self.best is None or (score < self.best if self.monitor == "nll" else score > self.best)
+        is_better = self.best is None or self._cost(score) < self._cost(self.best)
         if is_better:
             self.best, self.best_step = score, step
-        old: list[int] = []
+        old: Sequence[int] = ()
         if self.average:
-            self.kept = [*[k for k in self.kept if k != step], step]
-            old, self.kept = self.kept[: -self.average], self.kept[-self.average :]
+            old = self._rank({**self.scores, step: score})
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             if is_better:
                 save_weights(model, self.folder / "best.safetensors")
-            if self.average:
+            if self.is_moving:
+                save_weights(model, self.folder / "average.safetensors")
+            if step in self.scores:
                 save_weights(model, self.snapshot(step))
         self.save_state(trainer)
         if trainer.is_global_zero:
             for k in old:
                 self.snapshot(k).unlink(missing_ok=True)
 
+    def _rank(self, scores: dict[int, float]) -> Sequence[int]:
+        """Choose what is kept to be averaged. Returns: the steps that fell out."""
+        best_first = sorted(scores, key=lambda k: (self._cost(scores[k]), k))
+        order = best_first if self.keep == "best" else sorted(scores, reverse=True)
+        self.scores = {k: scores[k] for k in order[: self.average]}
+        return order[self.average :]
+
+    def _cost(self, score: float) -> float:
+        """The score as a number to be low; what is no number is the worst."""
+        if math.isnan(score):
+            return math.inf
+        return score if self.monitor == "nll" else -score
+
     def save_state(self, trainer: L.Trainer) -> None:
-        """Write ``last.ckpt``; a run killed meanwhile keeps the previous one."""
+        """Write ``last.ckpt``; a run killed meanwhile keeps the previous one. The model holds what is trained afterwards."""
         self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.folder / "last.ckpt.part"
-        with trainer.lightning_module.kept_weights():  # type: ignore[operator]
+        with trainer.lightning_module.state_weights():  # type: ignore[operator]
             trainer.save_checkpoint(aside)
         if trainer.is_global_zero:
             os.replace(aside, self.folder / "last.ckpt")
@@ -79,7 +113,7 @@ class Checkpoints(L.Callback):
 
     def write_average(self) -> Path | None:
         """The mean of the kept weights; None if none are kept."""
-        if not self.kept:
+        if not self.scores:
             return None
         path = self.folder / "average.safetensors"
         average_weights([self.snapshot(k) for k in self.kept], path)
@@ -87,9 +121,9 @@ class Checkpoints(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers."""
-        return {"best": self.best, "best_step": self.best_step, "kept": list(self.kept)}
+        return {"best": self.best, "best_step": self.best_step, "scores": dict(self.scores)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best score and the files kept."""
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
-        self.kept = [int(k) for k in state_dict["kept"]]
+        self.scores = {int(k): float(v) for k, v in state_dict["scores"].items()}
