@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -179,3 +180,32 @@ def test_validation_scores_every_sentence_once_on_more_ranks_than_sentences(  # 
     a, b = (next(r for r in rows(project / "runs" / n) if r.get("valid/nll")) for n in ("alone", "three"))
     assert float(a["valid/nll"]) == pytest.approx(float(b["valid/nll"]), rel=1e-4)
     assert float(a["valid/bleu"]) == pytest.approx(float(b["valid/bleu"]), abs=1e-6)
+
+
+def test_torchrun_on_two_nodes_trains_what_one_command_does(  # type: ignore[no-untyped-def]
+    repository: Path, recambio, project: Path, environment: dict[str, str]
+) -> None:
+    """The script of the docs, one process on each of two "nodes", started together; then again, which finds the run finished."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    tail = ["training.max_steps=8", "training.accumulate=1", "model.dropout=0"]
+    script = [str(repository / "docs" / "launch" / "torchrun.sh"), "micro", "runs/nodes", *tail]
+    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+
+    def node(number: int) -> subprocess.Popen[str]:
+        variables = {"NODES": "2", "GPUS": "1", "NODE": str(number), "PORT": port, "PATH": path}
+        return subprocess.Popen(
+            script, cwd=project, env={**environment, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    for _ in range(2):
+        nodes = [node(number) for number in (1, 0)]
+        for process in nodes:
+            _, error = process.communicate(timeout=240)
+            assert process.returncode == 0, error
+    recorded = rows(project / "runs" / "nodes")
+    pair = recambio("train", "micro", "--run", "runs/pair", *tail, "trainer.devices=2", "trainer.strategy=ddp")
+    assert pair.returncode == 0, pair.stderr
+    assert recorded == rows(project / "runs" / "pair")
+    assert same_weights(project / "runs" / "nodes", project / "runs" / "pair")

@@ -126,10 +126,12 @@ def _folder(config: Config, resume: bool, run: Path | None, is_first: bool) -> t
             if not resume and is_first:
                 raise InputError(f"--run {run}: holds a run already; add --resume to continue it, or name a new folder")
             folder, is_resumed = run, True
-        else:
+        elif is_first:
             run.mkdir(parents=True, exist_ok=True)
-            if is_first:
-                run_folder.write_manifest(run, manifest)
+            run_folder.write_manifest(run, manifest)
+            folder, is_resumed = run, False
+        else:
+            run_folder.await_manifest(run)
             folder, is_resumed = run, False
     elif not is_first:
         raise InputError(
