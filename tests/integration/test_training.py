@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -132,29 +131,10 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(  # type: ignore[no
     assert done.returncode == 0 and "is finished" in done.stderr
 
 
-@pytest.mark.slow
-def test_kills_at_any_moment_lose_nothing(recambio, project: Path, environment: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
-    """SIGKILL after random times, resumed in a loop until the run is finished."""
-    draw = random.Random(20)
-    long = "training.max_steps=300"  # more than one draw lasts
-    kills = 0
-    while kills < 20:
-        process = start(project, environment, "--resume", long)
-        try:
-            process.wait(timeout=draw.uniform(3, 10))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            kills += 1
-        process.communicate()
-        if process.returncode == 0:
-            break
-    assert kills > 0
-    assert recambio("train", "micro", "--resume", long).returncode == 0
-    assert recambio("train", "micro", "--run", "runs/unbroken", long).returncode == 0
-    assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
-
-
-def test_ctrl_c_ends_with_130_and_nothing_is_lost(recambio, project: Path, environment: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_an_interrupt_ends_with_130_and_nothing_is_lost(  # type: ignore[no-untyped-def]
+    number: int, recambio, project: Path, environment: dict[str, str]
+) -> None:
     """The step is finished and saved: the resumed run ends with the weights of an unbroken one."""
     long = "training.validate_every=1000"  # no checkpoint but the interrupt's own
     process = start(project, environment, "training.max_steps=2000", long)
@@ -162,7 +142,7 @@ def test_ctrl_c_ends_with_130_and_nothing_is_lost(recambio, project: Path, envir
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (run / "metrics.csv").is_file():
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert "Traceback" not in error

@@ -1,7 +1,8 @@
 """The cache folder: what was prepared once is found again by a hash of what made it.
 
 Folders are written aside under a name of their own and renamed into place when complete, so a reader never sees half of
-one. Two processes that prepare the same thing both do the work; the second finds the place taken and discards its own.
+one. Of several processes that want the same thing one does the work and the others wait for it. Where the file system has no locks
+they all do the work, and all but the first find the place taken and discard their own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 CACHE_VARIABLE = "RECAMBIO_CACHE"
 
@@ -110,15 +117,32 @@ def published(folder: Path, build: Callable[[Path], None], is_complete: Callable
     if is_complete(folder):
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(folder.parent)
-    aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-    aside.mkdir()
-    try:
-        build(aside)
-        _rename(aside, folder, is_complete)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with _alone(folder):
+        if is_complete(folder):  # whoever was waited for has built it
+            return False
+        _sweep(folder.parent)
+        aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+        aside.mkdir()
+        try:
+            build(aside)
+            _rename(aside, folder, is_complete)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     return True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process builds this folder; a killed one lets go by itself."""
+    locks = folder.parent / "locks"
+    locks.mkdir(exist_ok=True)
+    with (locks / folder.name).open("w") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:
+                pass  # no locks here
+        yield
 
 
 def _rename(aside: Path, folder: Path, is_complete: Callable[[Path], bool]) -> None:

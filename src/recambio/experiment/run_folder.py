@@ -16,6 +16,7 @@ import platform
 import re
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -128,6 +129,22 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(f"{folder}: is no run folder (it has no {MANIFEST})") from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: can't be read: {str(error) or type(error).__name__}") from error
+
+
+def await_manifest(folder: Path, seconds: float = 600.0) -> None:
+    """Wait for the first of several processes to make a run's folder.
+
+    Raises:
+        InputError: It hasn't in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not (folder / MANIFEST).is_file():
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"--run {folder}: the first rank has made no run there in {seconds:.0f} seconds; give every rank the same "
+                "folder, on a file system that all nodes share"
+            )
+        time.sleep(0.1)
 
 
 def all_runs(name: str | None = None, runs: Path = RUNS) -> list[tuple[Path, Manifest]]:

@@ -139,10 +139,12 @@ def _folder(config: Config, resume: bool, run: Path | None, is_first: bool) -> t
             if not resume and is_first:
                 raise InputError(f"--run {run}: holds a run already; add --resume to continue it, or name a new folder")
             folder, is_resumed = run, True
-        else:
+        elif is_first:
             run.mkdir(parents=True, exist_ok=True)
-            if is_first:
-                run_folder.write_manifest(run, manifest)
+            run_folder.write_manifest(run, manifest)
+            folder, is_resumed = run, False
+        else:
+            run_folder.await_manifest(run)
             folder, is_resumed = run, False
     elif not is_first:
         raise InputError(
@@ -216,9 +218,9 @@ def _fit(
     batches = _batches(config, data)
     _quieten()
     last = folder / "checkpoints" / "last.ckpt"
-    resumed_step = None
+    resumed_step, cursor = None, Cursor()
     if last.is_file():
-        resumed_step = read_step(last)
+        resumed_step, cursor = read_step(last), TranslationData.stored_cursor(last)
     loggers = _loggers(config, folder, resumed_step)
     average = training.average
     checkpoints = Checkpoints(
@@ -258,7 +260,8 @@ def _fit(
     )
     max_steps = training.max_steps
     if training.max_epochs is not None:
-        epochs = batches.steps(training.max_epochs, trainer.world_size)
+        # What is done may have been done on another number of ranks, in more or fewer steps.
+        epochs = (resumed_step or 0) + batches.steps(training.max_epochs, trainer.world_size, cursor)
         max_steps = epochs if max_steps is None else min(max_steps, epochs)
     limits.max_steps = progress.max_steps = max_steps
     trainer.fit_loop.epoch_loop.max_steps = -1 if max_steps is None else max_steps

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from recambio.data.batch import Batch, collate
 from recambio.data.plan import Cursor, PlannedBatch, TrainingPlan, evaluation_plan
 from recambio.data.store import TokenStore
 from recambio.training.module import StepBatch
+
+_BEGINNING = Cursor()
 
 
 class _Steps(IterableDataset[StepBatch]):
@@ -116,9 +120,13 @@ class TranslationData(L.LightningDataModule):
                 self._plan.aim_at(self.target_tokens)
         return self._plan
 
-    def steps(self, epochs: int, ranks: int) -> int:
-        """Optimiser steps of the first ``epochs`` epochs."""
-        return sum(self.plan(ranks).steps_in_epoch(e) for e in range(epochs))
+    def steps(self, epochs: int, ranks: int, start: Cursor = _BEGINNING) -> int:
+        """Optimiser steps from a cursor to the end of the first ``epochs`` epochs."""
+        if start.epoch >= epochs:
+            return 0
+        plan = self.plan(ranks)
+        here = plan.steps_in_epoch(start.epoch, start.batches)
+        return here + sum(plan.steps_in_epoch(e) for e in range(start.epoch + 1, epochs))
 
     def train_dataloader(self) -> DataLoader[StepBatch]:
         """Steps from the cursor on."""
@@ -148,6 +156,12 @@ class TranslationData(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Where training stands, as plain numbers."""
         return {"epoch": self.cursor.epoch, "batches": self.cursor.batches}
+
+    @classmethod
+    def stored_cursor(cls, checkpoint: Path) -> Cursor:
+        """Where training stood when a whole training state was saved."""
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)[cls.__qualname__]
+        return Cursor(int(state["epoch"]), int(state["batches"]))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where a checkpoint stood."""

@@ -1,4 +1,4 @@
-"""Ctrl-C between two optimiser steps, with the state saved."""
+"""Ctrl-C and SIGTERM between two optimiser steps, with the state saved."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Any
 
 import lightning as L
 
+from recambio.training.callbacks.agreement import Agreement
 from recambio.training.callbacks.checkpoints import Checkpoints
 
 
 class Interrupt(L.Callback):
-    """Turns ctrl-C into an orderly end: the step is finished, the state saved, then the run stops.
+    """Turns ctrl-C, or the SIGTERM of a scheduler, into an orderly end: the step is finished, the state saved, then the run stops.
 
     Python would raise wherever the signal finds it, in the middle of a file being written or in a place that swallows it. A second
-    ctrl-C does just that. On several ranks nothing is saved, for they may stand in different steps: the last checkpoint serves.
+    signal does just that. One rank that is told is enough: all save and stop after the same step.
+
+    Lightning's own treatment of SIGTERM is taken out of the way. It exchanges a flag before every step and reads it from the device, so the
+    host waits for the device in every step, and it stops without saving.
 
     Args:
         checkpoints: What saves the state.
@@ -26,34 +30,48 @@ class Interrupt(L.Callback):
         self.checkpoints = checkpoints
         self.validate_every = validate_every
         self.is_asked = False
-        self._previous: Any = None
+        self._agreement: Agreement | None = None
+        self._previous: dict[int, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take over the signal."""
-        self._previous = signal.signal(signal.SIGINT, self._ask)
+        """Take over ctrl-C."""
+        self._take_over(signal.SIGINT)
+        self._agreement = Agreement()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take over SIGTERM, from Lightning."""
+        self._take_over(signal.SIGTERM)
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and stop; where a validation is due, that comes first and saves."""
-        if not self.is_asked or trainer.global_step % self.validate_every == 0:
+        assert self._agreement is not None
+        if not self._agreement.ask(self.is_asked) or trainer.global_step % self.validate_every == 0:
             return
-        if trainer.world_size == 1:
-            self.checkpoints.save_state(trainer)
+        self.checkpoints.save_state(trainer)
         raise KeyboardInterrupt
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop after the validation, whose checkpoint is written by now."""
-        if self.is_asked:
+        assert self._agreement is not None
+        if self._agreement.settle(self.is_asked):
             raise KeyboardInterrupt
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the signal back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _take_over(self, number: int) -> None:
+        self._previous[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
             raise KeyboardInterrupt
         self.is_asked = True
+
+
+def _nothing() -> None: ...

@@ -7,6 +7,8 @@ from typing import Any
 
 import lightning as L
 
+from recambio.training.callbacks.agreement import Agreement
+
 
 class Limits(L.Callback):
     """Stops training, always after one last validation and checkpoint.
@@ -38,9 +40,11 @@ class Limits(L.Callback):
         self.reason = ""
         self._spent = 0.0
         self._since = time.monotonic()
+        self._agreement: Agreement | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
+        self._agreement = Agreement()
         self._since = time.monotonic()
         is_done = self.max_steps is not None and trainer.global_step >= self.max_steps
         if is_done or (self.patience is not None and self.bad >= self.patience):
@@ -54,9 +58,8 @@ class Limits(L.Callback):
         if stop:
             self.reason = f"reached max_steps={self.max_steps}"
         elif self.max_minutes is not None:
-            late = self.minutes() >= self.max_minutes
-            # Rank 0's clock decides for all.
-            stop = bool(trainer.strategy.broadcast(late))
+            assert self._agreement is not None
+            stop = self._agreement.ask(self.minutes() >= self.max_minutes)
             self.reason = f"reached max_minutes={self.max_minutes}" if stop else ""
         if stop:
             trainer.should_stop = True

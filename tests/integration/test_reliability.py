@@ -1,0 +1,211 @@
+"""What a run survives: kills at any moment, signals, other numbers of ranks, the death of one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.integration.test_training import rows, same_weights, start
+
+KILLER = Path(__file__).with_name("killer.py")
+
+
+def killed(project: Path, environment: dict[str, str], arguments: list[str], **how: Any) -> list[int]:
+    """Exit statuses of trainings that were killed one after the other."""
+    job = project / "job.json"
+    job.write_text(json.dumps({"arguments": ["train", "micro", *arguments], "log": str(project / "log.txt"), **how}))
+    done = subprocess.run(
+        [sys.executable, str(KILLER), str(job)], cwd=project, env=environment, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stderr
+    return [int(line) for line in done.stdout.splitlines()]
+
+
+def unbroken(recambio: Callable[..., Any], *arguments: str) -> None:
+    result = recambio("train", "micro", "--run", "runs/unbroken", *arguments)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_kills_at_any_moment_lose_nothing(  # type: ignore[no-untyped-def]
+    kills: int, recambio, project: Path, environment: dict[str, str]
+) -> None:
+    """In a step, in a validation, at an epoch's edge, while a file is written: resumed in a loop, the run ends as one that went through."""
+    draw = random.Random(kills)
+    long = [f"training.max_steps={16 * kills}", "training.validate_every=10"]
+    seconds = [draw.uniform(0.5, 3.0) for _ in range(kills)]
+    statuses = killed(project, environment, ["--resume", *long], seconds=seconds)
+    assert statuses == [-signal.SIGKILL] * kills, "a training ended before it could be killed"
+    last = recambio("train", "micro", "--resume", *long)
+    assert last.returncode == 0, last.stderr
+    unbroken(recambio, *long)
+    assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
+    assert rows(project / "runs" / "micro") == rows(project / "runs" / "unbroken")
+
+
+def test_no_moment_of_a_checkpoint_is_the_wrong_one(  # type: ignore[no-untyped-def]
+    recambio, project: Path, environment: dict[str, str]
+) -> None:
+    """Dead before, after and within each of the first files that are written, and of later ones: what is there is whole, or not there."""
+    moments = [[which, count] for count in (1, 2, 3, 4, 5, 7) for which in ("before", "after", "within")]
+    statuses = killed(project, environment, ["--resume"], moments=moments)
+    assert set(statuses) <= {-signal.SIGKILL, 0} and statuses.count(-signal.SIGKILL) >= 6, statuses
+    assert recambio("train", "micro", "--resume").returncode == 0
+    unbroken(recambio)
+    assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
+    assert not list((project / "runs" / "micro").rglob("*.part")), "what a killed run leaves half done is cleared away"
+
+
+def waited(run: Path, process: subprocess.Popen[str]) -> None:
+    """Until the run has recorded something."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and not (run / "metrics.csv").is_file():
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()[1]
+
+
+def members(group: int) -> list[int]:
+    """The living processes of a group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z" and int(fields[2]) == group:
+            found.append(int(folder.name))
+    return found
+
+
+def gone(group: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not members(group):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("whom", ["first", "all"])
+def test_sigterm_stops_two_ranks_after_the_same_step_with_the_state_saved(  # type: ignore[no-untyped-def]
+    whom: str, recambio, project: Path, environment: dict[str, str]
+) -> None:
+    pair = ["model.dropout=0.1", "trainer.devices=2", "trainer.strategy=ddp", "training.accumulate=1"]
+    far = ["training.max_steps=3000", "training.validate_every=1000"]
+    process = start(project, environment, *pair, *far)
+    run = project / "runs" / "micro"
+    waited(run, process)
+    if whom == "first":
+        os.kill(process.pid, signal.SIGTERM)
+    else:
+        os.killpg(process.pid, signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert gone(process.pid, 10), "a rank is left behind"
+    step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert f"interrupted: step {step} is saved in runs/micro; the same command with --resume goes on" in error
+    end = [*pair, f"training.max_steps={step + 8}", "training.validate_every=1000"]
+    assert recambio("train", "micro", "--resume", *end).returncode == 0
+    unbroken(recambio, *end)
+    assert same_weights(run, project / "runs" / "unbroken")
+
+
+@pytest.mark.parametrize("which", ["first", "other"])
+def test_a_rank_that_dies_ends_the_run_with_an_error(  # type: ignore[no-untyped-def]
+    which: str, project: Path, environment: dict[str, str]
+) -> None:
+    process = start(
+        project, environment, *("trainer.devices=2", "trainer.strategy=ddp", "training.max_steps=100000")
+    )  # fmt: skip
+    waited(project / "runs" / "micro", process)
+    (other,) = [pid for pid in members(process.pid) if pid != process.pid]
+    os.kill(process.pid if which == "first" else other, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert gone(process.pid, 30), "a rank waits for the dead one"
+
+
+def test_a_run_goes_on_with_other_numbers_of_ranks_and_takes_every_sentence_once_an_epoch(  # type: ignore[no-untyped-def]
+    recambio, project: Path, environment: dict[str, str]
+) -> None:
+    """Two ranks, then one, then three: as many target tokens as two epochs have, to the token."""
+    epochs = ["training.max_steps=null", "training.max_epochs=2", "training.accumulate=1", "training.validate_every=3"]
+
+    def on(ranks: int) -> list[str]:
+        return [f"trainer.devices={ranks}", "trainer.strategy=ddp"] if ranks > 1 else []
+
+    run = project / "runs" / "micro"
+    for ranks, until in ((2, 6), (1, 14)):
+        process = start(project, environment, "--resume", *epochs, *on(ranks))
+        checkpoint = run / "checkpoints" / "last.ckpt"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            if checkpoint.is_file() and torch.load(checkpoint, weights_only=True, mmap=True)["global_step"] >= until:
+                break
+            time.sleep(0.05)
+        assert process.poll() is None, process.communicate()[1]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    last = recambio("train", "micro", "--resume", *epochs, *on(3))
+    assert last.returncode == 0, last.stderr
+    unbroken(recambio, *epochs)
+    broken, whole = (json.loads((project / "runs" / n / "manifest.json").read_text()) for n in ("micro", "unbroken"))
+    assert broken["tokens_seen"] == whole["tokens_seen"]
+    assert broken["steps"] != whole["steps"]
+
+
+def test_validation_scores_every_sentence_once_on_more_ranks_than_sentences(  # type: ignore[no-untyped-def]
+    recambio, project: Path
+) -> None:
+    """Loss and BLEU of the dev set are those of one process, on three ranks, of which one has no sentence."""
+    few = ["data.corpus.dev_size=2", "training.max_steps=4", "training.validate_every=4", "model.dropout=0"]
+    few += ["decoding.batch_tokens=16"]
+    alone = recambio("train", "micro", "--run", "runs/alone", *few, "training.accumulate=3")
+    assert alone.returncode == 0, alone.stderr
+    three = [*few, "training.accumulate=1", "trainer.devices=3", "trainer.strategy=ddp"]
+    assert recambio("train", "micro", "--run", "runs/three", *three).returncode == 0
+    a, b = (next(r for r in rows(project / "runs" / n) if r.get("valid/nll")) for n in ("alone", "three"))
+    assert float(a["valid/nll"]) == pytest.approx(float(b["valid/nll"]), rel=1e-4)
+    assert float(a["valid/bleu"]) == pytest.approx(float(b["valid/bleu"]), abs=1e-6)
+
+
+def test_torchrun_on_two_nodes_trains_what_one_command_does(  # type: ignore[no-untyped-def]
+    repository: Path, recambio, project: Path, environment: dict[str, str]
+) -> None:
+    """The script of the docs, one process on each of two "nodes", started together; then again, which finds the run finished."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    tail = ["training.max_steps=8", "training.accumulate=1", "model.dropout=0"]
+    script = [str(repository / "docs" / "launch" / "torchrun.sh"), "micro", "runs/nodes", *tail]
+    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+
+    def node(number: int) -> subprocess.Popen[str]:
+        variables = {"NODES": "2", "GPUS": "1", "NODE": str(number), "PORT": port, "PATH": path}
+        return subprocess.Popen(
+            script, cwd=project, env={**environment, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    for _ in range(2):
+        nodes = [node(number) for number in (1, 0)]
+        for process in nodes:
+            _, error = process.communicate(timeout=240)
+            assert process.returncode == 0, error
+    recorded = rows(project / "runs" / "nodes")
+    pair = recambio("train", "micro", "--run", "runs/pair", *tail, "trainer.devices=2", "trainer.strategy=ddp")
+    assert pair.returncode == 0, pair.stderr
+    assert recorded == rows(project / "runs" / "pair")
+    assert same_weights(project / "runs" / "nodes", project / "runs" / "pair")
