@@ -182,6 +182,8 @@ def _describe(manifest: Manifest, config: Config, data: Prepared, threads: int) 
         "pairs": {split: len(store) for split, store in data.stores.items()},
         "vocabulary": [data.tokenizer.source_vocabulary_size, data.tokenizer.target_vocabulary_size],
     }
+    if data.parts:
+        manifest.data["parts"] = [part.to_dict() for part in data.parts]
     manifest.threads = threads
     manifest.origins = dict(config.origins)
     manifest.plugins = [p.to_dict() for p in config.plugins]
@@ -285,6 +287,7 @@ def _batches(config: Config, data: Prepared) -> TranslationData:
         batch_tokens=values.data.batch_tokens,
         accumulate=values.training.accumulate,
         valid_batch_tokens=values.decoding.batch_tokens,
+        parts=data.parts,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lightning as L
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from recambio.data.batch import Batch, collate
+from recambio.data.parts import Part
 from recambio.data.plan import Cursor, PlannedBatch, TrainingPlan, evaluation_plan
 from recambio.data.store import TokenStore
 from recambio.training.module import StepBatch
@@ -52,6 +53,7 @@ class TranslationData(L.LightningDataModule):
         batch_tokens: The most positions of a device batch, on its longer side.
         accumulate: Device batches of each rank in a step.
         valid_batch_tokens: The same for validation.
+        parts: The parts of the training pairs and their weights, if there are any.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class TranslationData(L.LightningDataModule):
         batch_tokens: int,
         accumulate: int = 1,
         valid_batch_tokens: int = 4096,
+        parts: Sequence[Part] = (),
     ) -> None:
         super().__init__()
         self.train, self.valid = train, valid
@@ -74,6 +77,7 @@ class TranslationData(L.LightningDataModule):
         self.batch_tokens = batch_tokens
         self.accumulate = accumulate
         self.valid_batch_tokens = valid_batch_tokens
+        self.parts = tuple(parts)
         self.cursor = Cursor()
         self._plan: TrainingPlan | None = None
 
@@ -92,6 +96,7 @@ class TranslationData(L.LightningDataModule):
                 batch_tokens=self.batch_tokens,
                 ranks=ranks,
                 accumulate=self.accumulate,
+                parts=self.parts,
             )
         return self._plan
 
