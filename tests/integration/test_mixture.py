@@ -19,6 +19,7 @@ from recambio.data.grammar import generate
 
 CONFIG = """
 extends: micro.yaml
+name: mixed
 data:
   root: data
   corpus:
@@ -28,7 +29,7 @@ data:
       - {name: huggingface, path: Helsinki-NLP/opus-100, config: en-es}
     labels: [own, opus]
     weights: [2.5, 0.5]
-training: {max_steps: 40}
+training: {max_steps: 30}
 """
 
 
