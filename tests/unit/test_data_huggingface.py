@@ -227,9 +227,7 @@ def test_columns_of_a_data_set_may_be_the_sides(tmp_path: Path, library: FakeLib
     with pytest.raises(InputError, match=r"has no column 'translation'; it has english, spanish, id; name the fields"):
         list(opus(tmp_path).read("test"))
     library.splits["train"] = [{"translation": {"en": "one", "fr": "un"}}] * 2
-    with pytest.raises(
-        InputError, match=r"none of its 2 rows is a record with .*; one has translation\.en, translation\.fr"
-    ):
+    with pytest.raises(InputError, match=r"none of its 2 rows holds .*; one has translation\.en, translation\.fr"):
         list(opus(tmp_path).read("train"))
 
 

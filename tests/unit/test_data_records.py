@@ -203,19 +203,17 @@ def test_a_scored_line_without_a_pair_is_an_error(tmp_path: Path, line: str, exp
 
 def test_a_file_without_the_fields_is_refused_and_says_what_it_has(tmp_path: Path) -> None:
     expected = (
-        r"a\.jsonl: none of its 3 lines is a record with translation\.en and translation\.es; one has en, meta\.id, es; "
+        r"a\.jsonl: none of its 3 lines holds translation\.en and translation\.es; one has en, meta\.id, es; "
         r"name the fields with data\.corpus\.source and target"
     )
     path = write(tmp_path / "a.jsonl", [{"en": "a", "meta": {"id": 1}, "es": "b"}] * 3)
     with pytest.raises(InputError, match=expected):
         reading(path)
     path.write_text("".join(json.dumps({"en": "a", "meta": {"id": 1}, "es": "b"}) + "\n" for _ in range(5_000)) + "{]")
-    with pytest.raises(InputError, match="none of its first 1,000 lines is a record with"):
+    with pytest.raises(InputError, match="none of its first 1,000 lines holds"):
         reading(path)
     path.write_text("[\n" + '{"translation": {"en": "a", "es": "b"}},\n' * 2 + "]\n")
-    with pytest.raises(
-        InputError, match=r"none of its 4 lines is a record with translation\.en and translation\.es; name"
-    ):
+    with pytest.raises(InputError, match=r"none of its 4 lines holds translation\.en and translation\.es; name"):
         reading(path)
 
 

@@ -123,7 +123,7 @@ def test_units_without_a_pair_are_named_by_their_number(tmp_path: Path) -> None:
 
 def test_a_memory_of_other_languages_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, document(unit(de="eins", fr="un"), unit(de="zwei", fr="deux")))
-    with pytest.raises(InputError, match=r"a\.tmx: none of its 2 units is a record with en and es; one has de, fr"):
+    with pytest.raises(InputError, match=r"a\.tmx: none of its 2 units holds en and es; one has de, fr"):
         reading(path)
     with pytest.raises(InputError, match=r"a\.tmx: is empty; a corpus needs at least one unit"):
         reading(written(tmp_path, document()))

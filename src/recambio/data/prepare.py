@@ -172,7 +172,7 @@ class _Work:
             raise InputError(
                 f"data.cleaning: leaves none of {report.read} training pairs ({reasons}); check the corpus"
             )
-        _check_parts(report, "data.cleaning")
+        report.check_parts("data.cleaning")
         self.progress("cleaning", report.read, report.read)
         np.array(places, np.int64).tofile(folder / _PLACES)
         (folder / _REPORT).write_text(json.dumps(report.to_dict(), ensure_ascii=False), "utf-8")
@@ -260,7 +260,7 @@ class _Work:
                     f"data.max_length: none of {total} training pairs has at most {self.max_length} tokens on each side; "
                     "raise it"
                 )
-            _check_parts(report, "data.max_length")
+            report.check_parts("data.max_length")
             about: dict[str, Any] = {"report": report.to_dict()}
             if report.parts:
                 starts = np.cumsum([0, *(part["kept"] for part in report.parts)])[:-1].tolist()
@@ -295,17 +295,6 @@ def _parts(corpus: Corpus, store: TokenStore | None) -> tuple[Part, ...]:
     names, starts = zip(*store.about["parts"], strict=True)
     pairs = np.diff([*starts, len(store)]).tolist()
     return tuple(map(Part, names, pairs, corpus.weights(pairs)))
-
-
-def _check_parts(report: CleaningReport, key: str) -> None:
-    """Refuse a part without any pair: its weight would mean nothing."""
-    for index, part in enumerate(report.parts):
-        if not part["kept"]:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in part["dropped"].items())
-            raise InputError(
-                f"{key}: leaves none of the {part['read']} training pairs of data.corpus.parts[{index}] ({part['name']}: {reasons}); "
-                "leave the part out, or check it"
-            )
 
 
 def _refuse(bad: BadLine) -> None:

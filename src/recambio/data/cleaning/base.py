@@ -98,6 +98,26 @@ class CleaningReport:
         }
         self.parts.append(part)
 
+    def check_parts(self, key: str) -> None:
+        """Refuse a part of which nothing is left: its weight would mean nothing.
+
+        Args:
+            key: What of the config left it empty.
+
+        Raises:
+            InputError: One line for each such part.
+        """
+        problems = []
+        for index, part in enumerate(self.parts):
+            if not part["kept"]:
+                reasons = ", ".join(f"{count} {reason}" for reason, count in part["dropped"].items())
+                problems.append(
+                    f"{key}: leaves none of the {part['read']} training pairs of data.corpus.parts[{index}] "
+                    f"({part['name']}: {reasons}); leave the part out, or check it"
+                )
+        if problems:
+            raise InputError(problems)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; ``parts`` only where there are some."""
         data = asdict(self)

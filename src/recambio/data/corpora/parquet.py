@@ -63,7 +63,8 @@ class ParquetCorpus(RecordCorpus):
             if problems := self._problems(pa, file.schema_arrow, path):
                 raise InputError(problems)
             try:
-                for batch in file.iter_batches(_ROWS, columns=list(self.fields)):
+                # Threads decode a little faster and keep twice the memory.
+                for batch in file.iter_batches(_ROWS, columns=list(self.fields), use_threads=False):
                     sides = (_values(batch, field) for field in self.field_paths)
                     for source, target in zip(*sides, strict=True):
                         if (pair := pairs.take(source, target)) is not None:

@@ -176,7 +176,7 @@ class RecordPairs:
     def _refuse(self, which: str) -> None:
         which = which.format(n=self.number, unit=self.unit)
         has = f"; one has {self._first}" if self._first else ""
-        raise InputError(f"{self.name}: {which} is a record with {' and '.join(self.fields)}{has}; {self.remedy}")
+        raise InputError(f"{self.name}: {which} holds {' and '.join(self.fields)}{has}; {self.remedy}")
 
 
 class RecordCorpus(FileCorpus):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
@@ -155,8 +156,14 @@ def _segments(unit: ElementTree.Element) -> dict[str, str]:
         tag = variant.get(_LANGUAGE) or variant.get("lang") or ""
         segment = next((inner for inner in variant if _local(inner) == "seg"), None)
         if segment is not None:
-            found.setdefault(re.split("[-_]", tag, maxsplit=1)[0].lower(), _text(segment))
+            found.setdefault(_primary(tag), _text(segment))
     return found
+
+
+@lru_cache
+def _primary(tag: str) -> str:
+    """The language of a tag without its region: ``en`` of ``en-US``, ``EN_gb`` and ``En``."""
+    return re.split("[-_]", tag, maxsplit=1)[0].lower()
 
 
 def _text(segment: ElementTree.Element) -> str:
