@@ -220,6 +220,17 @@ def test_report_shows_everything(tmp_path):
     assert "prefers-color-scheme" in path.read_text(encoding="utf-8")
 
 
+def test_parts_of_a_mixture_are_shown(tmp_path):
+    make_run(tmp_path / "tiny")
+    manifest = json.loads((tmp_path / "tiny" / "manifest.json").read_text())
+    manifest["data"]["parts"] = [{"name": "opus", "pairs": 54321, "weight": 0.5, "per_epoch": 27161}, 7]
+    manifest["data"]["train"]["parts"] = [{"name": "opus", "read": 60000, "kept": 54321, "dropped": {"ratio": 5679}}]
+    (tmp_path / "tiny" / "manifest.json").write_text(json.dumps(manifest))
+    text = assert_inert(write_report(tmp_path / "tiny").read_text(encoding="utf-8")).text
+    for wanted in ("opus", "54,321", "0.5", "27,161", "5679 ratio", "pairs an epoch"):
+        assert wanted in text, wanted
+
+
 def test_whatever_the_texts_hold_is_inert(tmp_path):
     make_run(tmp_path / "tiny")
     texts = [ATTACK, "</title></style>" + ATTACK, "]]><!--"]
@@ -230,6 +241,8 @@ def test_whatever_the_texts_hold_is_inert(tmp_path):
     manifest = json.loads((tmp_path / "tiny" / "manifest.json").read_text())
     manifest |= {"weights": ATTACK, "origins": {"name": ATTACK}, "started": ATTACK}
     manifest["data"] |= {"train": {"read": 1, "kept": 0, "dropped": {ATTACK: 1}}, ATTACK: ATTACK}
+    manifest["data"]["parts"] = [{"name": ATTACK, "pairs": ATTACK, "weight": ATTACK}, ATTACK]
+    manifest["data"]["train"]["parts"] = [{"name": ATTACK, "dropped": {ATTACK: ATTACK}}]
     manifest["versions"] = {ATTACK: ATTACK}
     (tmp_path / "tiny" / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "tiny" / "config.yaml").write_text(

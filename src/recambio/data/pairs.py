@@ -1,4 +1,4 @@
-"""Sentence pairs and the files they come from: plain, gzip or xz text, one sentence a line.
+"""Sentence pairs and the text files they come from, plain or compressed (gzip, xz, Zstandard), one sentence a line.
 
 Lines end at ``\\n`` and nowhere else: U+2028, U+0085 or a lone ``\\r`` inside a sentence must not shift one side of a corpus
 against the other. One ``\\r`` before the ``\\n`` and a byte order mark at the start of the file are removed.
@@ -15,14 +15,18 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO, Literal, cast, overload
 
+from recambio.data.zstd import DamagedError, open_zstd
 from recambio.errors import InputError
 
-SUFFIXES = ("", ".gz", ".xz")
+SUFFIXES = ("", ".gz", ".xz", ".zst")
 """What may follow a file's name, in the order of preference."""
 
 NOT_UTF8 = "not UTF-8"
 EMPTY_SIDE = "empty side"
 TOO_FEW_COLUMNS = "too few columns"
+
+DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, DamagedError)
+"""What reading a compressed file raises where it is cut off or spoilt."""
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -64,7 +68,7 @@ def open_bytes(path: Path) -> BinaryIO:
     """Open a file for reading, decompressed by its suffix.
 
     Raises:
-        InputError: There is no such file, or it can't be read.
+        InputError: There is no such file, it can't be read, or what decompresses it is not installed.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; a text file is needed")
@@ -73,6 +77,8 @@ def open_bytes(path: Path) -> BinaryIO:
             return cast(BinaryIO, gzip.open(path, "rb"))
         if path.suffix == ".xz":
             return cast(BinaryIO, lzma.open(path, "rb"))
+        if path.suffix == ".zst":
+            return open_zstd(path)
         return path.open("rb")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -123,7 +129,7 @@ def decode_lines(stream: BinaryIO, name: str, strict: bool = True) -> Iterator[s
                 raise InputError(f"{name}:{number}: not UTF-8 ({why}); convert the file to UTF-8")
             bad += 1
             yield None
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise InputError(f"{name}: damaged after line {number} ({error}); fetch or compress it again") from None
     if bad and (bad == number or bad > max(1, number // 100)):
         raise InputError(f"{name}: not UTF-8 ({bad} of {number} lines aren't); convert it to UTF-8")
@@ -134,14 +140,14 @@ def read_lines(path: Path, strict: Literal[True] = ...) -> Iterator[str]: ...
 @overload
 def read_lines(path: Path, strict: bool) -> Iterator[str | None]: ...
 def read_lines(path: Path, strict: bool = True) -> Iterator[str | None]:
-    """The lines of a plain, ``.gz`` or ``.xz`` file; see :func:`decode_lines`."""
+    """The lines of a plain or compressed file; see :func:`decode_lines`."""
     with open_bytes(path) as stream:
         yield from decode_lines(stream, str(path), strict)
 
 
-def find_file(path: Path) -> Path | None:
-    """The file itself or its compressed form, whichever exists first in the order of :data:`SUFFIXES`."""
-    for suffix in SUFFIXES:
+def find_file(path: Path, suffixes: Sequence[str] = SUFFIXES) -> Path | None:
+    """The file itself or its compressed form, whichever exists first in the order of ``suffixes``."""
+    for suffix in suffixes:
         candidate = path.with_name(path.name + suffix)
         if candidate.is_file():
             return candidate

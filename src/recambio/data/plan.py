@@ -1,8 +1,9 @@
 """The batch plan: which sentences are trained on together, when, and on which rank.
 
-An epoch is one sequence of device batches, a pure function of (seed, epoch, data hash, ``batch_tokens``); neither the ranks nor
-the model enter. A step takes the next ``ranks * accumulate`` of them. A resume on another number of ranks therefore cuts the
-same sequence again, from the batch that the cursor points at, and every sentence still comes exactly once in the epoch.
+An epoch is one sequence of device batches, a pure function of (seed, epoch, data hash, ``batch_tokens``, parts); neither the ranks
+nor the model enter. A step takes the next ``ranks * accumulate`` of them. A resume on another number of ranks therefore cuts the
+same sequence again, from the batch that the cursor points at, and every sentence still comes as often in the epoch: once, unless a part
+of the corpus has another weight (:mod:`recambio.data.parts`).
 
 Lengths are those of the token store, without special tokens. A batch holds one more position on each side: the source ends
 with EOS; the target is SOS y1..yn as the decoder's input and y1..yn EOS as what it predicts.
@@ -10,17 +11,15 @@ with EOS; the target is SOS y1..yn as the decoder's input and y1..yn EOS as what
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recambio.data.parts import Ints, Part, bit_generator, epoch_sentences
 from recambio.errors import InputError
-
-Ints = NDArray[np.int64]
 
 # Batches of near-equal cost stand together in runs of this many, so that ranks don't wait for each other. 2, 4, 8 and 16
 # divide it; much longer runs would leave few orders to shuffle.
@@ -105,6 +104,7 @@ class TrainingPlan:
             ``rows * max(longest source + 1, longest target + 1) <= batch_tokens``.
         ranks: Processes that train together.
         accumulate: Device batches of each rank in one step.
+        parts: The parts of the token store, in order, with their weights; by default all of it, once an epoch.
 
     Raises:
         InputError: There is no sentence, or one alone exceeds ``batch_tokens``.
@@ -120,6 +120,7 @@ class TrainingPlan:
         batch_tokens: int,
         ranks: int = 1,
         accumulate: int = 1,
+        parts: Sequence[Part] = (),
     ) -> None:
         if ranks < 1 or accumulate < 1:
             raise ValueError(f"`ranks` and `accumulate` must be at least 1, but are {ranks} and {accumulate}")
@@ -133,6 +134,9 @@ class TrainingPlan:
                 f"data.batch_tokens: {batch_tokens} doesn't hold the longest sentence ({widest} tokens with EOS); "
                 f"set it to {widest} or more, or data.max_length to {batch_tokens} or less"
             )
+        self.parts = tuple(parts) or (Part("", len(source_lengths)),)
+        if sum(part.pairs for part in self.parts) != len(source_lengths):
+            raise ValueError(f"`parts` must cover all {len(source_lengths)} sentences, but is {self.parts}")
         self.data_hash = data_hash
         self.seed = seed
         self.batch_tokens = batch_tokens
@@ -201,8 +205,9 @@ class TrainingPlan:
             cursor = step.cursor_after
 
     def _planned(self, epoch: int) -> EpochPlan:
-        source, target = self.source_lengths, self.target_lengths
-        bits = _bit_generator(self.seed, epoch, self.data_hash)
+        sentences = epoch_sentences(self.parts, epoch, self.seed, self.data_hash)
+        source, target = self.source_lengths[sentences], self.target_lengths[sentences]
+        bits = bit_generator(self.seed, epoch, self.data_hash)
         shuffled = np.argsort(bits.random_raw(len(source)), kind="stable")
         # Sentences of equal lengths stand together, in random order among themselves. The source length runs up and down in
         # turn: where the target length changes, the source length doesn't jump.
@@ -220,7 +225,7 @@ class TrainingPlan:
         offsets = np.concatenate([[0], np.cumsum(rows[sequence])])
         # Batch b of the sequence takes rows[b] consecutive sentences of the order from starts[b] on.
         gather = np.repeat(starts[sequence] - offsets[:-1], rows[sequence]) + np.arange(len(order))
-        return EpochPlan(order[gather], offsets, np.add.reduceat(target[order], starts)[sequence])
+        return EpochPlan(sentences[order[gather]], offsets, np.add.reduceat(target[order], starts)[sequence])
 
 
 def evaluation_plan(
@@ -251,12 +256,6 @@ def evaluation_plan(
     if len(mine) < -(-len(batches) // ranks):
         mine.append(PlannedBatch(batches[-1].indices[-1:], 0.0))
     return mine
-
-
-def _bit_generator(seed: int, epoch: int, data_hash: str) -> np.random.PCG64:
-    # Raw output only is drawn from it: numpy keeps that the same over its versions, unlike its permutations.
-    digest = hashlib.blake2b(f"{seed}/{epoch}/{data_hash}".encode(), digest_size=16).digest()
-    return np.random.PCG64(int.from_bytes(digest, "little"))
 
 
 def _cuts(width: Ints, batch_tokens: int) -> Ints:

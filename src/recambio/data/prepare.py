@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from recambio.data.cache import cache_folder, code_hash, published, stable_hash
 from recambio.data.cleaning.base import DEFAULT_CLEANING, Cleaner, CleaningReport
 from recambio.data.corpora.base import TRAIN, Corpus
 from recambio.data.pairs import BadLine, Pair, read_lines
+from recambio.data.parts import Part
 from recambio.data.store import StoreWriter, TokenStore
 from recambio.data.tokenizers.base import DESCRIPTION, SIDES, Side, Tokenizer, load_tokenizer
 from recambio.errors import InputError
@@ -57,12 +58,14 @@ class Prepared:
         reports: What became of the pairs of each split.
         hashes: For the manifest: ``tokenizer`` (fingerprint), ``<split>`` (content of its store), ``<split>.corpus``
             (fingerprint of what was read).
+        parts: The parts of the training store, if the corpus has any, with their weights.
     """
 
     stores: dict[str, TokenStore]
     tokenizer: Tokenizer
     reports: dict[str, CleaningReport]
     hashes: dict[str, str]
+    parts: tuple[Part, ...] = ()
 
 
 def prepare(
@@ -119,7 +122,7 @@ def prepare(
     for split, store in stores.items():
         hashes[split] = store.content_hash
         hashes[f"{split}.corpus"] = work.fingerprint(split)
-    return Prepared(stores, tokenizer, reports, hashes)
+    return Prepared(stores, tokenizer, reports, hashes, _parts(corpus, stores.get(TRAIN)))
 
 
 class _Work:
@@ -134,7 +137,7 @@ class _Work:
         self.cache = cache
         self.threads = threads
         self.progress = progress
-        self.reader = code_hash(type(corpus), Pair)
+        self.reader = code_hash(*corpus.code(), Pair)
         self._fingerprints: dict[str, str] = {}
 
     def fingerprint(self, split: str) -> str:
@@ -153,13 +156,12 @@ class _Work:
     def _clean(self, folder: Path) -> None:
         report = CleaningReport(TRAIN)
         places = array("q")
-        pairs = self.corpus.read(TRAIN, on_bad=lambda bad: self.cleaner.bad_line(report, bad))
         with ExitStack() as stack:
             files = [
                 stack.enter_context((folder / f"{side}.txt").open("w", encoding="utf-8", newline="\n"))
                 for side in SIDES
             ]
-            for pair in self.cleaner.clean(pairs, report):
+            for pair in self.cleaner.clean(self._training_pairs(report), report):
                 files[0].write(pair.source + "\n")
                 files[1].write(pair.target + "\n")
                 places.append(report.read - 1)
@@ -170,9 +172,17 @@ class _Work:
             raise InputError(
                 f"data.cleaning: leaves none of {report.read} training pairs ({reasons}); check the corpus"
             )
+        report.check_parts("data.cleaning")
         self.progress("cleaning", report.read, report.read)
         np.array(places, np.int64).tofile(folder / _PLACES)
         (folder / _REPORT).write_text(json.dumps(report.to_dict(), ensure_ascii=False), "utf-8")
+
+    def _training_pairs(self, report: CleaningReport) -> Iterator[Pair]:
+        """What the corpus has for training; each part is counted when the first pair of the next is asked for."""
+        for name, pairs in self.corpus.sections(on_bad=lambda bad: self.cleaner.bad_line(report, bad)):
+            yield from pairs
+            if name:
+                report.end_part(name)
 
     def trained_tokenizer(self, node: Node) -> Tokenizer:
         """The tokenizer that a node and the cleaned training pairs make."""
@@ -223,6 +233,7 @@ class _Work:
         total, limit = report.kept, self.max_length - 1
         places: NDArray[np.int64] = np.fromfile(cleaned / _PLACES, np.int64)
         pairs = zip(*(read_lines(cleaned / f"{side}.txt") for side in SIDES), strict=True)
+        ends = np.cumsum([part["kept"] for part in report.parts])
         done = 0
         with self._writer(folder, tokenizer, has_text=False) as writer:
             for chunk in _chunks(pairs):
@@ -233,6 +244,10 @@ class _Work:
                 for index in itertools.compress(range(len(chunk)), (not fit for fit in fits)):
                     report.kept -= 1
                     report.drop(MAX_LENGTH, "", int(here[index]) + 1, *chunk[index])
+                    if report.parts:
+                        part = report.parts[int(np.searchsorted(ends, done + index, side="right"))]
+                        part["kept"] -= 1
+                        part["dropped"][MAX_LENGTH] = part["dropped"].get(MAX_LENGTH, 0) + 1
                 writer.add(
                     list(itertools.compress(sources, fits)),
                     list(itertools.compress(targets, fits)),
@@ -245,7 +260,12 @@ class _Work:
                     f"data.max_length: none of {total} training pairs has at most {self.max_length} tokens on each side; "
                     "raise it"
                 )
-            writer.finish({"report": report.to_dict()})
+            report.check_parts("data.max_length")
+            about: dict[str, Any] = {"report": report.to_dict()}
+            if report.parts:
+                starts = np.cumsum([0, *(part["kept"] for part in report.parts)])[:-1].tolist()
+                about["parts"] = [[part["name"], start] for part, start in zip(report.parts, starts, strict=True)]
+            writer.finish(about)
 
     def _store_scored(self, folder: Path, split: str, tokenizer: Tokenizer) -> None:
         normalize = self.cleaner.normalize_line
@@ -266,6 +286,15 @@ class _Work:
                 self.progress(f"tokenising {split}", report.read, None)
             report.kept = report.read
             writer.finish({"report": report.to_dict()})
+
+
+def _parts(corpus: Corpus, store: TokenStore | None) -> tuple[Part, ...]:
+    """The parts of a training store, each with the weight that the corpus gives it."""
+    if store is None or "parts" not in store.about:
+        return ()
+    names, starts = zip(*store.about["parts"], strict=True)
+    pairs = np.diff([*starts, len(store)]).tolist()
+    return tuple(map(Part, names, pairs, corpus.weights(pairs)))
 
 
 def _refuse(bad: BadLine) -> None:

@@ -63,6 +63,9 @@ def run(config: Config) -> None:
         console.print(f"{split}: {len(store):,} pairs, {source:,} source and {target:,} target tokens")
         if split == "train" or report.dropped:
             console.print(str(report))
+        for part in result.parts if split == "train" else ():
+            text = f"  {part.name}: {part.weight:g} times an epoch, {part.per_epoch:,} pairs"
+            console.print(text, markup=False)
         for sample in report.samples:
             text = f": {sample['source']} | {sample['target']}" if sample["source"] or sample["target"] else ""
             place = f"{sample['file']}:{sample['line']}" if sample["file"] else f"pair {sample['line']}"

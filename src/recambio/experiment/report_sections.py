@@ -281,7 +281,9 @@ def data(run: Run) -> Markup | None:
     for key, report in data.items():
         if isinstance(report, dict) and isinstance(report.get("dropped"), dict) and report.get("read"):
             blocks.append(_cleaning(key, report))
-    known = {"pairs", "vocabulary"} | {k for k, v in data.items() if isinstance(v, dict) and "dropped" in v}
+    if isinstance(parts := data.get("parts"), list):
+        blocks.append(_parts(parts, data.get("train")))
+    known = {"pairs", "vocabulary", "parts"} | {k for k, v in data.items() if isinstance(v, dict) and "dropped" in v}
     rest = [(k, v) for key in data if key not in known for k, v in _leaves(data[key], key)]
     if rest:
         rows = [tag("tr", tag("td", tag("code", k)), tag("td", tag("code", _value(v)))) for k, v in rest]
@@ -307,6 +309,22 @@ def _cleaning(name: str, report: Mapping[str, Any]) -> Markup:
     rows = [row("kept", kept, ""), *(row(f"dropped: {reason}", int(n), " drop") for reason, n in dropped)]
     heading = tag("h3", name, tag("small", f" · {read:,} pairs read"))
     return join([heading, tag("div", tag("table", tag("tbody", rows), class_="bars"), class_="scroll")])
+
+
+def _parts(parts: Sequence[Any], cleaning: Any) -> Markup:
+    """What each part of a mixture gives to an epoch, and what cleaning left out of it."""
+    reports = cleaning.get("parts") if isinstance(cleaning, dict) else None
+    reports = [r for r in reports if isinstance(r, dict)] if isinstance(reports, list) else []
+    dropped = {str(r.get("name")): r.get("dropped") for r in reports}
+    rows = []
+    for part in (p for p in parts if isinstance(p, dict)):
+        name, left = str(part.get("name")), dropped.get(str(part.get("name")))
+        reasons = ", ".join(f"{_value(n)} {reason}" for reason, n in left.items()) if isinstance(left, dict) else ""
+        numbers = [part.get(key) for key in ("pairs", "weight", "per_epoch")]
+        cells = [tag("td", f"{n:,}" if isinstance(n, int) else _value(n), class_="n") for n in numbers]
+        rows.append(tag("tr", tag("td", name), cells, tag("td", reasons)))
+    head = [tag("th", text) for text in ("part", "pairs", "times an epoch", "pairs an epoch", "left out")]
+    return join([tag("h3", "parts"), _table(head, rows)])
 
 
 def environment(run: Run) -> Markup | None:

@@ -203,6 +203,8 @@ def _describe(manifest: Manifest, config: Config, data: Prepared, initial: Initi
         "pairs": {split: len(store) for split, store in data.stores.items()},
         "vocabulary": [data.tokenizer.source_vocabulary_size, data.tokenizer.target_vocabulary_size],
     }
+    if data.parts:
+        manifest.data["parts"] = [part.to_dict() for part in data.parts]
     manifest.threads = threads
     manifest.precision = chosen_precision(config.values.trainer, manifest.precision)
     manifest.origins = dict(config.origins)
@@ -336,6 +338,7 @@ def _batches(config: Config, data: Prepared) -> TranslationData:
         accumulate=values.training.accumulate,
         target_tokens=values.training.target_batch_tokens,
         valid_batch_tokens=values.decoding.batch_tokens,
+        parts=data.parts,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from recambio.data.batch import Batch, collate
+from recambio.data.parts import Part
 from recambio.data.plan import Cursor, PlannedBatch, TrainingPlan, evaluation_plan
 from recambio.data.store import TokenStore
 from recambio.training.module import StepBatch
@@ -73,6 +74,7 @@ class TranslationData(L.LightningDataModule):
         accumulate: Device batches of each rank in a step.
         target_tokens: Target tokens that a step should have over all ranks, in place of ``accumulate``; None for those of ``accumulate``.
         valid_batch_tokens: The same for validation.
+        parts: The parts of the training pairs and their weights, if there are any.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class TranslationData(L.LightningDataModule):
         accumulate: int = 1,
         target_tokens: int | None = None,
         valid_batch_tokens: int = 4096,
+        parts: Sequence[Part] = (),
     ) -> None:
         super().__init__()
         self.train, self.valid = train, valid
@@ -97,6 +100,7 @@ class TranslationData(L.LightningDataModule):
         self.accumulate = accumulate
         self.target_tokens = target_tokens
         self.valid_batch_tokens = valid_batch_tokens
+        self.parts = tuple(parts)
         self.cursor = Cursor()
         self._plan: TrainingPlan | None = None
 
@@ -115,6 +119,7 @@ class TranslationData(L.LightningDataModule):
                 batch_tokens=self.batch_tokens,
                 ranks=ranks,
                 accumulate=self.accumulate,
+                parts=self.parts,
             )
             if self.target_tokens is not None:
                 self._plan.aim_at(self.target_tokens)

@@ -61,6 +61,7 @@ class CleaningReport:
         dropped: How many were left out, by reason.
         samples: The first few of each reason: ``reason``, ``file``, ``line``, ``source``, ``target``. Without a file, the line is
             counted over the whole split.
+        parts: The same numbers for each part of a corpus that has parts: ``name``, ``read``, ``kept``, ``dropped``.
     """
 
     split: str
@@ -68,6 +69,7 @@ class CleaningReport:
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    parts: list[dict[str, Any]] = field(default_factory=list)
 
     def drop(self, reason: str, file: str, line: int, source: str = "", target: str = "") -> None:
         """Count one that is left out, and keep it as a sample if it is among the first of its reason."""
@@ -84,9 +86,42 @@ class CleaningReport:
                 }
             )
 
+    def end_part(self, name: str) -> None:
+        """Count what came since the last part ended as the part ``name``."""
+        earlier = self.parts
+        dropped = {r: n - sum(p["dropped"].get(r, 0) for p in earlier) for r, n in self.dropped.items()}
+        part = {
+            "name": name,
+            "read": self.read - sum(p["read"] for p in earlier),
+            "kept": self.kept - sum(p["kept"] for p in earlier),
+            "dropped": {reason: count for reason, count in dropped.items() if count},
+        }
+        self.parts.append(part)
+
+    def check_parts(self, key: str) -> None:
+        """Refuse a part of which nothing is left: its weight would mean nothing.
+
+        Args:
+            key: What of the config left it empty.
+
+        Raises:
+            InputError: One line for each such part.
+        """
+        problems = []
+        for index, part in enumerate(self.parts):
+            if not part["kept"]:
+                reasons = ", ".join(f"{count} {reason}" for reason, count in part["dropped"].items())
+                problems.append(
+                    f"{key}: leaves none of the {part['read']} training pairs of data.corpus.parts[{index}] "
+                    f"({part['name']}: {reasons}); leave the part out, or check it"
+                )
+        if problems:
+            raise InputError(problems)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+        """Plain data for JSON; ``parts`` only where there are some."""
+        data = asdict(self)
+        return data if self.parts else {key: value for key, value in data.items() if key != "parts"}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CleaningReport:
@@ -94,8 +129,13 @@ class CleaningReport:
         return cls(**data)
 
     def __str__(self) -> str:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.dropped.items()))
-        return f"{self.split}: {self.kept:,} of {self.read:,} pairs kept" + (f" ({reasons})" if reasons else "")
+        return "\n  ".join([_line(self.split, vars(self)), *(_line(part["name"], part) for part in self.parts)])
+
+
+def _line(name: str, counts: Mapping[str, Any]) -> str:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts["dropped"].items()))
+    kept = f"{name}: {counts['kept']:,} of {counts['read']:,} pairs kept"
+    return f"{kept} ({reasons})" if reasons else kept
 
 
 class Cleaner:

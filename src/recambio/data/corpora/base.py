@@ -48,6 +48,30 @@ class Corpus(ABC):
             cache: Folder where hashes of unchanged files may be remembered.
         """
 
+    def code(self) -> tuple[type, ...]:
+        """The classes whose source determines what is read: an edit of any makes another corpus."""
+        return (type(self),)
+
+    def sections(self, on_bad: OnBad | None = None) -> Iterator[tuple[str, Iterator[Pair]]]:
+        """The training pairs, part by part.
+
+        Args:
+            on_bad: As in :meth:`read`.
+
+        Yields:
+            The name of each part and its pairs, to be read before the next part is asked for. A corpus that has no parts is
+            one without a name.
+        """
+        yield "", self.read(TRAIN, on_bad)
+
+    def weights(self, pairs: Sequence[int]) -> list[float]:
+        """How many times the training pairs of each part come in an epoch.
+
+        Args:
+            pairs: How many pairs of each part cleaning has left, at least one.
+        """
+        return [1.0] * len(pairs)
+
     def check_split(self, split: str) -> None:
         """Refuse a split that this corpus doesn't have.
 
@@ -63,17 +87,18 @@ def resolve(root: Path | None, path: str) -> Path:
     return Path(path).expanduser() if root is None else root / Path(path).expanduser()
 
 
-def existing(path: Path, option: str, root: Path | None) -> Path:
+def existing(path: Path, option: str, root: Path | None, suffixes: Sequence[str] = SUFFIXES) -> Path:
     """The file at ``path`` or its compressed form.
 
     Raises:
         InputError: There is none; the text says what was tried and where the public corpora are.
     """
-    found = find_file(path)
+    found = find_file(path, suffixes)
     if found is not None:
         return found
-    is_named = path.suffix in SUFFIXES[1:]
-    tried = str(path) if is_named else f"{path} (nor with {' or '.join(SUFFIXES[1:])})"
+    others = [suffix for suffix in suffixes if suffix]
+    is_plain = bool(others) and path.suffix not in others
+    tried = f"{path} (nor with {' or '.join(others)})" if is_plain else str(path)
     where = "check data.root" if root is not None else "set data.root or RECAMBIO_DATA to the folder of the data"
     raise InputError(
         f"data.corpus.{option}: no file {tried}; {where} (Tatoeba, OPUS-100 and others are at https://opus.nlpl.eu)"

@@ -14,12 +14,12 @@ from recambio.registry import CORPUS, Card
 @CORPUS.register(
     "moses",
     card=Card(
-        claim="Two text files whose lines correspond (PREFIX.en, PREFIX.es), plain, .gz or .xz.",
+        claim="Two text files whose lines correspond (PREFIX.en, PREFIX.es), plain or compressed (.gz, .xz, .zst).",
         example={"train": "mine/train", "dev": "mine/dev", "test": "mine/test"},
     ),
 )
 class MosesCorpus(Corpus):
-    """Pairs of files ``PREFIX.en`` and ``PREFIX.es``, plain or with ``.gz`` or ``.xz``.
+    """Pairs of files ``PREFIX.en`` and ``PREFIX.es``, plain or with ``.gz``, ``.xz`` or ``.zst``.
 
     Args:
         train: Path prefix of the training pairs, such as ``tatoeba/train``, or a list of prefixes that are read in order.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from recambio.data.corpora.base import TRAIN, Corpus, existing, files_fingerprint, resolve
+from recambio.data.corpora.files import FileCorpus
 from recambio.data.pairs import OnBad, Pair, read_tsv
 from recambio.errors import InputError
 from recambio.registry import CORPUS, Card
@@ -18,51 +18,32 @@ from recambio.registry import CORPUS, Card
         example={"train": "mine/train.tsv", "dev": "mine/dev.tsv"},
     ),
 )
-class TsvCorpus(Corpus):
-    """Files of tab-separated columns, without quoting, plain or with ``.gz`` or ``.xz``.
+class TsvCorpus(FileCorpus):
+    """Files of tab-separated columns, without quoting, plain or with ``.gz``, ``.xz`` or ``.zst``.
 
     Args:
         train: Path of the training pairs, or a list of paths that are read in order.
-        dev: Path of the development set; none if null.
-        test: Path of the test set; none if null.
+        dev: The same for the development set; none if null.
+        test: The same for the test set; none if null.
         columns: Index of the source's and of the target's column, from 0.
         root: Folder under which relative paths lie.
     """
 
+    format = "tsv"
+
     def __init__(
         self,
         train: str | list[str],
-        dev: str | None = None,
-        test: str | None = None,
+        dev: str | list[str] | None = None,
+        test: str | list[str] | None = None,
         columns: list[int] | None = None,
         root: Path | None = None,
     ) -> None:
         columns = [0, 1] if columns is None else list(columns)
         if len(columns) != 2 or columns[0] == columns[1] or min(columns) < 0:
             raise InputError(f"data.corpus.columns: is {columns}; two different column indices from 0 are needed")
-        paths = {TRAIN: [train] if isinstance(train, str) else list(train)}
-        paths |= {split: [path] for split, path in (("dev", dev), ("test", test)) if path is not None}
-        if not paths[TRAIN]:
-            raise InputError("data.corpus.train: is an empty list; name at least one file")
-        self.root = root
+        super().__init__(train, dev, test, root, [columns])
         self.columns = columns
-        self.paths = paths
 
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self.paths)
-
-    def files(self, split: str) -> list[Path]:
-        """The files of a split.
-
-        Raises:
-            InputError: One is missing.
-        """
-        self.check_split(split)
-        return [existing(resolve(self.root, path), split, self.root) for path in self.paths[split]]
-
-    def read(self, split: str, on_bad: OnBad | None = None) -> Iterator[Pair]:
-        for path in self.files(split):
-            yield from read_tsv(path, self.columns, strict=split != TRAIN, on_bad=on_bad)
-
-    def fingerprint(self, split: str, cache: Path | None = None) -> str:
-        return files_fingerprint("tsv", self.files(split), [self.columns, split == TRAIN], cache)
+    def read_file(self, path: Path, *, strict: bool, on_bad: OnBad | None = None) -> Iterator[Pair]:
+        return read_tsv(path, self.columns, strict=strict, on_bad=on_bad)
