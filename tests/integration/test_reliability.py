@@ -27,7 +27,12 @@ def killed(project: Path, environment: dict[str, str], arguments: list[str], **h
     job = project / "job.json"
     job.write_text(json.dumps({"arguments": ["train", "micro", *arguments], "log": str(project / "log.txt"), **how}))
     done = subprocess.run(
-        [sys.executable, str(KILLER), str(job)], cwd=project, env=environment, capture_output=True, text=True, timeout=900
+        [sys.executable, str(KILLER), str(job)],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     return [int(line) for line in done.stdout.splitlines()]
@@ -65,7 +70,9 @@ def test_no_moment_of_a_checkpoint_is_the_wrong_one(  # type: ignore[no-untyped-
     assert recambio("train", "micro", "--resume").returncode == 0
     unbroken(recambio)
     assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
-    assert not list((project / "runs" / "micro").rglob("*.part")), "what a killed run leaves half done is cleared away"
+    run = project / "runs" / "micro"
+    hidden = {path.name for path in [*run.rglob(".*"), *run.rglob("*.part")]}
+    assert hidden == {".lock"}, "what a killed run left half done is there still"
 
 
 def waited(run: Path, process: subprocess.Popen[str]) -> None:
@@ -196,7 +203,12 @@ def test_torchrun_on_two_nodes_trains_what_one_command_does(  # type: ignore[no-
     def node(number: int) -> subprocess.Popen[str]:
         variables = {"NODES": "2", "GPUS": "1", "NODE": str(number), "PORT": port, "PATH": path}
         return subprocess.Popen(
-            script, cwd=project, env={**environment, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            script,
+            cwd=project,
+            env={**environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     for _ in range(2):

@@ -16,7 +16,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +138,8 @@ def _alone(folder: Path) -> Iterator[None]:
     locks.mkdir(exist_ok=True)
     with (locks / folder.name).open("w") as lock:
         if fcntl is not None:
-            try:
+            with suppress(OSError):  # no locks here
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError:
-                pass  # no locks here
         yield
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import errno
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
 import re
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -95,16 +98,25 @@ def create(manifest: Manifest, runs: Path = RUNS) -> Path:
         ``runs/<name>``, or ``runs/<name>-2`` and so on where that is taken.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        folder = runs / (manifest.name if number == 1 else f"{manifest.name}-{number}")
-        try:
-            folder.mkdir()  # fails if it exists: whoever makes it owns it
-        except FileExistsError:
-            number += 1
-            continue
-        write_manifest(folder, manifest)
-        return folder
+    # Made aside, so that a process killed meanwhile leaves no folder that is no run.
+    aside = runs / f".{manifest.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    aside.mkdir()
+    try:
+        write_manifest(aside, manifest)
+        for number in itertools.count(1):
+            folder = runs / (manifest.name if number == 1 else f"{manifest.name}-{number}")
+            if folder.exists():
+                continue
+            try:
+                aside.rename(folder)  # fails if another has made it meanwhile, for that holds a file
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                continue
+            return folder
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    raise AssertionError("there is always another number")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -150,7 +162,7 @@ def await_manifest(folder: Path, seconds: float = 600.0) -> None:
 def all_runs(name: str | None = None, runs: Path = RUNS) -> list[tuple[Path, Manifest]]:
     """The runs (of a config's name), the newest first; folders without a readable manifest are passed over."""
     found = []
-    for path in runs.glob(f"*/{MANIFEST}"):
+    for path in runs.glob(f"[!.]*/{MANIFEST}"):
         with contextlib.suppress(InputError):
             manifest = read_manifest(path.parent)
             if name is None or manifest.name == name:
@@ -221,6 +233,14 @@ def held(folder: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half written: every file is written aside, under a hidden name or as ``*.part``."""
+    for place in (folder, folder / "checkpoints", folder / "eval"):
+        for path in [*place.glob(".*"), *place.glob("*.part")]:
+            if path.name != LOCK and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -89,6 +89,7 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         _fill(config, data, initial, folder, manifest, console)
         return folder
     with run_folder.held(folder):
+        run_folder.sweep(folder)
         if is_resumed and (folder / "config.yaml").is_file():
             _check_unchanged(config, folder, manifest)
         config.save(folder / "config.yaml")
