@@ -265,6 +265,15 @@ def compiled(kind: str, node: Node, site: str) -> None:
 
 
 def _compiled_equals_eager(kind: str, node: Node, site: str, backend: str) -> None:
+    # What earlier processes left on disk must not decide: its guards may be those of other code.
+    with (
+        torch._functorch.config.patch(enable_autograd_cache=False),  # type: ignore[no-untyped-call]
+        torch._inductor.config.patch(fx_graph_cache=False),  # type: ignore[no-untyped-call]
+    ):
+        _compare_compiled(kind, node, site, backend)
+
+
+def _compare_compiled(kind: str, node: Node, site: str, backend: str) -> None:
     rig = build(kind, node, site, torch.float32, n_layers=1).train()
     twin = copy.deepcopy(rig)
     torch._dynamo.reset()

@@ -55,11 +55,13 @@ class ExplicitSparse(WeighedAttention):
 
     def weigh(self, scores: Tensor, mask: Tensor | None, context: AttentionContext) -> Tensor:
         """See :meth:`WeighedAttention.weigh`."""
-        if scores.shape[-1] <= self.k:
+        is_compiling = torch.compiler.is_compiling()  # where a branch on the length would compile anew
+        if not is_compiling and scores.shape[-1] <= self.k:
             return masked_softmax(scores, mask)
+        k = torch.sym_min(self.k, scores.shape[-1]) if is_compiling else self.k  # type: ignore[no-untyped-call]
         with torch.no_grad():
             seen = scores if mask is None else torch.where(mask, scores, -torch.inf)
-            kept = seen >= seen.topk(self.k, sorted=False).values.amin(-1, keepdim=True)
+            kept = seen >= seen.topk(k, sorted=False).values.amin(-1, keepdim=True)
             if mask is not None:  # with fewer keys than k the k-th largest is -inf
                 kept &= mask
         weights = torch.where(kept, scores, torch.finfo(scores.dtype).min).softmax(-1)
