@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from recambio.experiment.curves import line_chart, series_of
 from recambio.experiment.markup import Markup, join, tag
+from recambio.experiment.overlap import what_was_found
 
 if TYPE_CHECKING:
     from recambio.experiment.report import Run
@@ -281,6 +282,8 @@ def data(run: Run) -> Markup | None:
     for key, report in data.items():
         if isinstance(report, dict) and isinstance(report.get("dropped"), dict) and report.get("read"):
             blocks.append(_cleaning(key, report))
+            if isinstance(overlap := report.get("overlap"), dict) and overlap.get("sets"):
+                blocks.append(_overlap(overlap))
     known = {"pairs", "vocabulary"} | {k for k, v in data.items() if isinstance(v, dict) and "dropped" in v}
     rest = [(k, v) for key in data if key not in known for k, v in _leaves(data[key], key)]
     if rest:
@@ -307,6 +310,28 @@ def _cleaning(name: str, report: Mapping[str, Any]) -> Markup:
     rows = [row("kept", kept, ""), *(row(f"dropped: {reason}", int(n), " drop") for reason, n in dropped)]
     heading = tag("h3", name, tag("small", f" · {read:,} pairs read"))
     return join([heading, tag("div", tag("table", tag("tbody", rows), class_="bars"), class_="scroll")])
+
+
+def _overlap(overlap: Mapping[str, Any]) -> Markup:
+    columns = ("exact", "normalised", "ngrams")
+    rows = [
+        tag(
+            "tr",
+            tag("td", tag("b", name)),
+            tag("td", f"{found['size']:,}", class_="n"),
+            [tag("td", f"{found[column]:,}", class_="n") for column in columns],
+            tag("td", what_was_found(overlap, name)),
+        )
+        for name, found in overlap["sets"].items()
+    ]
+    heads = (
+        "sentences",
+        "the same sentence",
+        "but for case and punctuation",
+        f"{overlap['ngram_words']} words in a row",
+    )
+    head = [tag("th", "set"), *(tag("th", text, class_="n") for text in heads), tag("th", "removed")]
+    return join([tag("h3", "Training pairs that stood in evaluation sets"), _table(head, rows)])
 
 
 def environment(run: Run) -> Markup | None:
