@@ -48,6 +48,8 @@ def test_each_side_must_be_in_its_language() -> None:
         ("The Beatles played.", "Tocaron The Beatles."),
         ("José Núñez sings.", "José Núñez canta."),
         ("Peña Nieto, Muñoz", "Peña Nieto, Muñoz"),
+        ("Cristóbal Colón, Andrés Iniesta, José Mourinho", "Cristóbal Colón, Andrés Iniesta, José Mourinho"),
+        ("Café Zoé sells crème brûlée tonight", "El café Zoé vende crème brûlée esta noche"),
         ("The House of Lords debated.", "Debatió la House of Lords."),
         ("“¿Dónde está?” means “Where is it?”", "«Where is it?» significa «¿Dónde está?»"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from recambio.errors import InputError
 from recambio.experiment.overlap import build_overlap, has_found, overlap_lines
 from recambio.experiment.prepare import prepared
 from recambio.experiment.prepare import run as print_prepared
+from recambio.experiment.report import read_run, render
 from recambio.registry import CORPUS
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
@@ -116,7 +118,7 @@ def test_actions() -> None:
     kept, report = found(pairs, sentences="keep", ngrams="remove")
     assert [p.source for p in kept] == [TEST[0][0]] and report.dropped == {"n-grams of test": 1}
     lines = overlap_lines(report.overlap or {})
-    assert lines == ["training pairs that stood in test: 1 others share 13 words in a row with it, removed"]
+    assert lines == ["training pairs that stood in test: 1 with 13 words of it in a row, removed"]
 
 
 def test_a_pair_in_two_sets_counts_in_each_and_once() -> None:
@@ -128,7 +130,7 @@ def test_a_pair_in_two_sets_counts_in_each_and_once() -> None:
     assert report.overlap["pairs"] == {"sentences": 2, "ngrams": 0} and has_found(report.overlap)
     assert overlap_lines(report.overlap)[1] == (
         "training pairs that stood in news: 2 removed (2 exact, 0 but for case, punctuation and white space); "
-        "0 others share 13 words in a row with it"
+        "0 more with 13 words of it in a row"
     )
     assert CleaningReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
 
@@ -260,7 +262,7 @@ def test_keep_looks_for_nothing(corpus_folder: Path) -> None:
     kept = config(corpus_folder, "data.overlap.sentences=keep", "data.overlap.ngrams=keep", **SETS)
     report = prepared(kept, is_quiet=True).reports["train"]
     assert report.overlap is None and report.kept == 100
-    alone = config(corpus_folder, "data.corpus={name: moses, train: train}")
+    alone = config(corpus_folder, data={"root": str(corpus_folder), "corpus": {"name": "moses", "train": "train"}})
     assert build_overlap(alone, CORPUS.create(alone.values.data.corpus, root=corpus_folder)) is None
 
 
@@ -301,11 +303,32 @@ def test_data_prepare_prints_it(corpus_folder: Path, capsys: pytest.CaptureFixtu
     assert "train: 96 of 100 pairs kept (1 overlap with dev, 1 overlap with news, 2 overlap with test)" in out
     assert (
         "training pairs that stood in test: 2 removed (1 exact, 1 but for case, punctuation and white space); "
-        "1 others share 13 words in a row with it, kept" in out
+        "1 more with 13 words of it in a row, kept" in out
     )
     assert f"train.en:98: {LONG} | {COUNTED}" in out
     print_prepared(config(corpus_folder, "data.overlap.sentences=keep", "data.overlap.ngrams=keep"))
     assert "evaluation sets: not looked for in the training pairs; see data.overlap" in capsys.readouterr().out
+
+
+def test_data_prepare_prints_samples_from_the_whole_corpus(
+    corpus_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(corpus_folder, "train", [*filler(95), *filler(1) * 30])
+    print_prepared(config(corpus_folder))
+    out = capsys.readouterr().out
+    head, _, rest = out.partition("  duplicate, 5 of 30 at random:\n")
+    assert "95 of 125 pairs kept (30 duplicate)" in head
+    lines = [int(re.search(r"train\.en:(\d+): The number 0 is", line)[1]) for line in rest.splitlines()[:5]]  # type: ignore[index]
+    assert lines == sorted(set(lines)) and lines[0] > 95 and lines != [96, 97, 98, 99, 100]
+    assert "train.en" not in rest.splitlines()[5]
+
+
+def test_the_report_of_a_run_says_it(tmp_path: Path) -> None:
+    _, report = found([TEST[0], ("Hello there.", "Hola.")])
+    (tmp_path / "manifest.json").write_text(json.dumps({"data": {"train": report.to_dict()}}), encoding="utf-8")
+    page = render(read_run(tmp_path))
+    assert "Training pairs that stood in evaluation sets" in page
+    assert "1 removed (1 exact, 0 but for case, punctuation and white space)" in page
 
 
 def test_the_embedded_corpus_trains_on_what_it_always_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

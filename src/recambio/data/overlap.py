@@ -68,8 +68,8 @@ class Overlap:
 class Finder:
     """Looks for the sentences of evaluation sets, of which it keeps hashes only: some 100 bytes for each sentence and word in them.
 
-    Hashes are Python's, 64 bits, never stored. The chance that any of n training pairs is found wrongly is about n * h / 2^63 with h hashes
-    of a side: 1e-6 for 20 million pairs and 500,000 hashes.
+    Hashes are Python's, 64 bits, never stored. A pair takes two look-ups and one for each run of words. The chance that any of n look-ups
+    among h hashes finds what isn't there is about n * h / 2^64: 1e-5 for 20 million pairs of 20 words and 500,000 hashes.
 
     Args:
         overlap: What to look for.

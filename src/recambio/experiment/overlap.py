@@ -48,7 +48,8 @@ def what_was_found(overlap: Mapping[str, Any], name: str) -> str:
         parts.append(f"{count:,} {done[overlap['sentences']]}{detail}" if count else "none")
     if overlap["ngrams"] != "keep":
         verb = f", {done[overlap['ngrams']]}" if n_ngrams else ""
-        parts.append(f"{n_ngrams:,} others share {overlap['ngram_words']} words in a row with it{verb}")
+        more = "more " if parts else ""
+        parts.append(f"{n_ngrams:,} {more}with {overlap['ngram_words']} words of it in a row{verb}")
     return "; ".join(parts)
 
 

@@ -330,7 +330,7 @@ def _overlap(overlap: Mapping[str, Any]) -> Markup:
         "but for case and punctuation",
         f"{overlap['ngram_words']} words in a row",
     )
-    head = [tag("th", "set"), *(tag("th", text, class_="n") for text in heads), tag("th", "removed")]
+    head = [tag("th", "set"), *(tag("th", text, class_="n") for text in heads), tag("th", "what became of them")]
     return join([tag("h3", "Training pairs that stood in evaluation sets"), _table(head, rows)])
 
 

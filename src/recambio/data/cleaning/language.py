@@ -29,7 +29,8 @@ _SPANISH_WORDS = """
     cómo cuándo dónde quién cuál cuánto aunque mientras según sino hacia ha voy va vamos usted ustedes mis debe deben
 """
 _ENGLISH, _SPANISH = frozenset(_ENGLISH_WORDS.split()), frozenset(_SPANISH_WORDS.split())
-_SPANISH_MARKS = re.compile("[¿¡ñáíóú]")
+# é is left out, for "café" and "résumé" are English; a word with a capital may be a name.
+_SPANISH_MARKS = re.compile(r"[¿¡]|\b(?=[a-záíóúñ])\w*[áíóúñ]")
 
 _WORD = re.compile(r"\b[^\W\d_]+(?:'[a-z]+)?\b")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -100,7 +101,7 @@ class Language(CleaningStep):
     def _decide(self, text: str, own: frozenset[str], other: frozenset[str]) -> bool:
         words = _WORD.findall(text.lower().replace("’", "'"))
         foreign = sum(map(other.__contains__, words))
-        if other is _SPANISH and _SPANISH_MARKS.search(text):
+        if other is _SPANISH and not text.isascii() and _SPANISH_MARKS.search(text):
             foreign += 1
         if not foreign:
             return False
