@@ -12,5 +12,5 @@ shift 2
 exec torchrun \
   --nnodes "${NODES:-1}" --nproc-per-node "${GPUS:-1}" --node-rank "${NODE:-0}" \
   --master-addr "${FIRST:-127.0.0.1}" --master-port "${PORT:-29500}" \
-  -m recambio train "$config" --run "$run" --resume \
+  -m -- recambio train "$config" --run "$run" --resume \
   trainer.num_nodes="${NODES:-1}" trainer.devices="${GPUS:-1}" trainer.strategy=ddp "$@"

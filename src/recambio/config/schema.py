@@ -45,6 +45,25 @@ def default_cleaning() -> list[PartNode]:
 
 
 @dataclass
+class Overlap:
+    """What becomes of training pairs that overlap with an evaluation set: the corpus's own splits and ``evaluation.sets``.
+
+    ``remove`` leaves them out, ``report`` counts and lists them, ``keep`` doesn't look.
+
+    Attributes:
+        sentences: Pairs with a side that is a sentence of a set, case, punctuation and white space ignored.
+        ngrams: Other pairs with a side that shares ``ngram_words`` words in a row with a sentence of a set.
+        min_words: Fewest words of a sentence that counts; shorter ones ("Thank you.") stand in every corpus.
+        ngram_words: How many in a row.
+    """
+
+    sentences: Literal["remove", "report", "keep"] = "remove"
+    ngrams: Literal["remove", "report", "keep"] = "report"
+    min_words: int = number(3, 1)
+    ngram_words: int = number(13, 2)
+
+
+@dataclass
 class Data:
     """Where sentence pairs come from and how they become batches.
 
@@ -52,6 +71,7 @@ class Data:
         root: Folder that corpora and evaluation sets are looked up in; None means the environment variable RECAMBIO_DATA.
         batch_tokens: Size of a device batch in tokens, padding included, of the longer side.
         max_length: Longest training sentence in tokens, end of sentence included.
+        overlap: Evaluation sentences in the training pairs.
     """
 
     root: str | None = None
@@ -62,6 +82,7 @@ class Data:
     tokenizer: PartNode = part("tokenizer", "unigram", vocabulary_size=8000)
     batch_tokens: int = number(4096, 1)
     max_length: int = number(128, 2)
+    overlap: Overlap = field(default_factory=Overlap)
 
 
 @dataclass

@@ -26,6 +26,7 @@ from recambio.data import store as store_module
 from recambio.data.cache import cache_folder, code_hash, published, stable_hash
 from recambio.data.cleaning.base import DEFAULT_CLEANING, Cleaner, CleaningReport
 from recambio.data.corpora.base import TRAIN, Corpus
+from recambio.data.overlap import Finder, Overlap
 from recambio.data.pairs import BadLine, Pair, read_lines
 from recambio.data.parts import Part
 from recambio.data.store import StoreWriter, TokenStore
@@ -74,6 +75,7 @@ def prepare(
     cleaning: Sequence[Node] = DEFAULT_CLEANING,
     tokenizer: Node | Tokenizer = "unigram",
     max_length: int = 256,
+    overlap: Overlap | None = None,
     splits: Sequence[str] | None = None,
     cache: str | Path | None = None,
     threads: int | None = None,
@@ -89,6 +91,7 @@ def prepare(
         cleaning: The steps for training pairs.
         tokenizer: The node of one to be trained on the cleaned training pairs, or one that is trained, such as a run's.
         max_length: Training pairs with more tokens on a side, EOS included, are left out.
+        overlap: The evaluation sets whose sentences are looked for in the training pairs once these are clean; None for none.
         splits: Which ones; by default all that the corpus has.
         cache: The cache folder; see :func:`recambio.data.cache.cache_folder`.
         threads: Threads that tokenise; by default one a core. The result doesn't depend on it.
@@ -106,6 +109,7 @@ def prepare(
         corpus=corpus,
         cleaner=Cleaner(cleaning),
         max_length=max_length,
+        overlap=overlap,
         cache=cache_folder(cache),
         threads=threads or _cores(),
         progress=progress or (lambda stage, done, total: None),
@@ -129,11 +133,19 @@ class _Work:
     """The stages of one call of :func:`prepare`."""
 
     def __init__(
-        self, corpus: Corpus, cleaner: Cleaner, max_length: int, cache: Path, threads: int, progress: Progress
+        self,
+        corpus: Corpus,
+        cleaner: Cleaner,
+        max_length: int,
+        overlap: Overlap | None,
+        cache: Path,
+        threads: int,
+        progress: Progress,
     ) -> None:
         self.corpus = corpus
         self.cleaner = cleaner
         self.max_length = max_length
+        self.overlap = overlap
         self.cache = cache
         self.threads = threads
         self.progress = progress
@@ -146,9 +158,14 @@ class _Work:
             self._fingerprints[split] = self.corpus.fingerprint(split, self.cache)
         return self._fingerprints[split]
 
+    def _text_key(self, split: str) -> list[Any]:
+        """What determines a split's text."""
+        overlap = [self.overlap.key] if self.overlap and split == TRAIN else []
+        return [self.fingerprint(split), self.reader, self.cleaner.key, *overlap]
+
     def cleaned(self) -> Path:
         """The folder of the cleaned training pairs."""
-        key = stable_hash(["clean", FORMAT, self.fingerprint(TRAIN), self.reader, self.cleaner.key])
+        key = stable_hash(["clean", FORMAT, *self._text_key(TRAIN)])
         folder = self.cache / "clean" / key
         published(folder, self._clean, lambda path: (path / _REPORT).is_file())
         return folder
@@ -161,7 +178,10 @@ class _Work:
                 stack.enter_context((folder / f"{side}.txt").open("w", encoding="utf-8", newline="\n"))
                 for side in SIDES
             ]
-            for pair in self.cleaner.clean(self._training_pairs(report), report):
+            clean = self.cleaner.clean(self._training_pairs(report), report)
+            if self.overlap:
+                clean = Finder(self.overlap, self.cleaner.normalize_line).without(clean, report)
+            for pair in clean:
                 files[0].write(pair.source + "\n")
                 files[1].write(pair.target + "\n")
                 places.append(report.read - 1)
@@ -169,9 +189,8 @@ class _Work:
                     self.progress("cleaning", report.read, None)
         if not report.kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items())
-            raise InputError(
-                f"data.cleaning: leaves none of {report.read} training pairs ({reasons}); check the corpus"
-            )
+            check = "check the corpus, and data.overlap" if report.overlap else "check the corpus"
+            raise InputError(f"data.cleaning: leaves none of {report.read} training pairs ({reasons}); {check}")
         report.check_parts("data.cleaning")
         self.progress("cleaning", report.read, report.read)
         np.array(places, np.int64).tofile(folder / _PLACES)
@@ -207,8 +226,7 @@ class _Work:
     def store(self, split: str, tokenizer: Tokenizer) -> TokenStore:
         """The token store of a split."""
         limit = self.max_length if split == TRAIN else None
-        text = [self.fingerprint(split), self.reader, self.cleaner.key]
-        key = stable_hash(["tokens", FORMAT, store_module.FORMAT, *text, tokenizer.fingerprint, limit])
+        key = stable_hash(["tokens", FORMAT, store_module.FORMAT, *self._text_key(split), tokenizer.fingerprint, limit])
         folder = self.cache / "tokens" / key
 
         def build(aside: Path) -> None:

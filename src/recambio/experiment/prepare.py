@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -11,6 +12,7 @@ from recambio.config import Config
 from recambio.data.prepare import Prepared, prepare
 from recambio.data.tokenizers.base import Tokenizer
 from recambio.experiment.build import build_corpus
+from recambio.experiment.overlap import build_overlap, overlap_lines
 
 
 def prepared(
@@ -40,11 +42,13 @@ def prepared(
         del last[:-1]
 
     values = config.values.data
+    corpus = build_corpus(config)
     found = prepare(
-        build_corpus(config),
+        corpus,
         cleaning=values.cleaning,
         tokenizer=tokenizer or values.tokenizer,
         max_length=values.max_length,
+        overlap=build_overlap(config, corpus),
         splits=splits,
         progress=progress,
     )
@@ -66,11 +70,27 @@ def run(config: Config) -> None:
         for part in result.parts if split == "train" else ():
             text = f"  {part.name}: {part.weight:g} times an epoch, {part.per_epoch:,} pairs"
             console.print(text, markup=False)
-        for sample in report.samples:
-            text = f": {sample['source']} | {sample['target']}" if sample["source"] or sample["target"] else ""
-            place = f"{sample['file']}:{sample['line']}" if sample["file"] else f"pair {sample['line']}"
-            console.print(f"  {sample['reason']}, {place}{text}", markup=False)
+        _print_samples(console, report.samples, report.dropped)
+        if report.overlap is not None:
+            for line in overlap_lines(report.overlap):
+                console.print(line, markup=False)
+            _print_samples(console, report.overlap["samples"], {})
+        elif split == "train":
+            console.print("evaluation sets: not looked for in the training pairs; see data.overlap")
     vocabulary = result.tokenizer
     console.print(
         f"vocabulary: {vocabulary.source_vocabulary_size:,} source, {vocabulary.target_vocabulary_size:,} target"
     )
+
+
+def _print_samples(console: Console, samples: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> None:
+    """Samples by reason, in the order of the corpus."""
+    for reason in dict.fromkeys(s["reason"] for s in samples):
+        chosen = sorted((s for s in samples if s["reason"] == reason), key=lambda s: (s["file"], s["line"]))
+        total = counts.get(reason, 0)
+        of = f", {len(chosen)} of {total:,} at random" if total > len(chosen) else ""
+        console.print(f"  {reason}{of}:", markup=False)
+        for sample in chosen:
+            text = f": {sample['source']} | {sample['target']}" if sample["source"] or sample["target"] else ""
+            place = f"{sample['file']}:{sample['line']}" if sample["file"] else f"pair {sample['line']}"
+            console.print(f"    {place}{text}", markup=False)

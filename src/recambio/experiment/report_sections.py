@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from recambio.experiment.curves import line_chart, series_of
 from recambio.experiment.markup import Markup, join, tag
+from recambio.experiment.overlap import what_was_found
 
 if TYPE_CHECKING:
     from recambio.experiment.report import Run
@@ -281,6 +282,8 @@ def data(run: Run) -> Markup | None:
     for key, report in data.items():
         if isinstance(report, dict) and isinstance(report.get("dropped"), dict) and report.get("read"):
             blocks.append(_cleaning(key, report))
+            if isinstance(overlap := report.get("overlap"), dict) and overlap.get("sets"):
+                blocks.append(_overlap(overlap))
     if isinstance(parts := data.get("parts"), list):
         blocks.append(_parts(parts, data.get("train")))
     known = {"pairs", "vocabulary", "parts"} | {k for k, v in data.items() if isinstance(v, dict) and "dropped" in v}
@@ -325,6 +328,28 @@ def _parts(parts: Sequence[Any], cleaning: Any) -> Markup:
         rows.append(tag("tr", tag("td", name), cells, tag("td", reasons)))
     head = [tag("th", text) for text in ("part", "pairs", "times an epoch", "pairs an epoch", "left out")]
     return join([tag("h3", "parts"), _table(head, rows)])
+
+
+def _overlap(overlap: Mapping[str, Any]) -> Markup:
+    columns = ("exact", "normalised", "ngrams")
+    rows = [
+        tag(
+            "tr",
+            tag("td", tag("b", name)),
+            tag("td", f"{found['size']:,}", class_="n"),
+            [tag("td", f"{found[column]:,}", class_="n") for column in columns],
+            tag("td", what_was_found(overlap, name)),
+        )
+        for name, found in overlap["sets"].items()
+    ]
+    heads = (
+        "sentences",
+        "the same sentence",
+        "but for case and punctuation",
+        f"{overlap['ngram_words']} words in a row",
+    )
+    head = [tag("th", "set"), *(tag("th", text, class_="n") for text in heads), tag("th", "what became of them")]
+    return join([tag("h3", "Training pairs that stood in evaluation sets"), _table(head, rows)])
 
 
 def environment(run: Run) -> Markup | None:

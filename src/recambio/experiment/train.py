@@ -35,6 +35,7 @@ from recambio.experiment.build import (
 )
 from recambio.experiment.evaluate import default_sets, evaluate
 from recambio.experiment.init_from import InitialWeights, initial_weights
+from recambio.experiment.overlap import has_found, overlap_lines
 from recambio.experiment.precision import chosen_precision
 from recambio.experiment.prepare import prepared
 from recambio.experiment.report import write_report
@@ -79,6 +80,10 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
     is_first = run_folder.is_first_process()
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     data = prepared(config, tokenizer=initial.tokenizer if initial else None, is_quiet=not is_first)
+    overlap = data.reports["train"].overlap
+    if is_first and overlap is not None and has_found(overlap):
+        for line in overlap_lines(overlap):
+            console.print(line, markup=False)
     _batches(config, data).plan(1)
     folder, is_resumed = _folder(config, resume, run, is_first)
     manifest = run_folder.read_manifest(folder)
@@ -92,6 +97,7 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         run_folder.sweep(folder)
         if is_resumed and (folder / "config.yaml").is_file():
             _check_unchanged(config, folder, manifest)
+            _check_same_data(data, folder, manifest)
         config.save(folder / "config.yaml")
         data.tokenizer.save(folder)
         _describe(manifest, config, data, initial, threads)
@@ -189,6 +195,20 @@ def _check_unchanged(config: Config, folder: Path, manifest: Manifest) -> None:
         for plugin in config.plugins:
             if plugin.spec == entry["spec"]:
                 warn_of_change(entry, plugin.sha256, folder)
+
+
+def _check_same_data(data: Prepared, folder: Path, manifest: Manifest) -> None:
+    """Refuse to go on with other training pairs: a cursor into the old ones means nothing in them.
+
+    Raises:
+        InputError: They differ.
+    """
+    was = manifest.data.get("hashes", {}).get("train")
+    if was not in (None, data.hashes["train"]):
+        raise InputError(
+            f"data: the training pairs aren't those that {relative(folder)} was started with: a file of the corpus has changed, or "
+            "evaluation.sets names other sentences to keep out of them; undo that for --resume, or start a new run without"
+        )
 
 
 def _describe(manifest: Manifest, config: Config, data: Prepared, initial: InitialWeights | None, threads: int) -> None:

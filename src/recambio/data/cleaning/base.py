@@ -9,18 +9,24 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from recambio.data.cache import code_hash
+from recambio.data.cleaning.samples import sample
 from recambio.data.pairs import BadLine, Pair
 from recambio.errors import InputError
 from recambio.registry import CLEANING, Node
 
-DEFAULT_CLEANING: tuple[Node, ...] = ("normalize", "length", "ratio", "copies", "duplicates")
+DEFAULT_CLEANING: tuple[Node, ...] = (
+    "normalize",
+    "markup",
+    "length",
+    "ratio",
+    "language",
+    "copies",
+    "duplicates",
+)
 """The pipeline of a config that names none."""
 
 EMPTY = "empty"
 NEWLINE = "newline"
-
-_SAMPLES = 5
-_SAMPLE_CHARACTERS = 200
 
 
 @CLEANING.define
@@ -59,8 +65,10 @@ class CleaningReport:
         read: Pairs and bad lines read.
         kept: Pairs that went into the token store.
         dropped: How many were left out, by reason.
-        samples: The first few of each reason: ``reason``, ``file``, ``line``, ``source``, ``target``. Without a file, the line is
-            counted over the whole split.
+        samples: A few of each reason, drawn at random from all of them, the same each time: ``reason``, ``file``, ``line``, ``source``,
+            ``target``. Without a file, the line is counted over the whole split.
+        overlap: What was found of the evaluation sets, as :class:`recambio.data.overlap.Finder` says it; None if nothing was
+            looked for.
         parts: The same numbers for each part of a corpus that has parts: ``name``, ``read``, ``kept``, ``dropped``.
     """
 
@@ -69,22 +77,14 @@ class CleaningReport:
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    overlap: dict[str, Any] | None = None
     parts: list[dict[str, Any]] = field(default_factory=list)
 
     def drop(self, reason: str, file: str, line: int, source: str = "", target: str = "") -> None:
-        """Count one that is left out, and keep it as a sample if it is among the first of its reason."""
+        """Count one that is left out; its reason's samples may change by it."""
         count = self.dropped.get(reason, 0) + 1
         self.dropped[reason] = count
-        if count <= _SAMPLES:
-            self.samples.append(
-                {
-                    "reason": reason,
-                    "file": file,
-                    "line": line,
-                    "source": source[:_SAMPLE_CHARACTERS],
-                    "target": target[:_SAMPLE_CHARACTERS],
-                }
-            )
+        sample(self.samples, self.split, count, reason, file, line, source, target)
 
     def end_part(self, name: str) -> None:
         """Count what came since the last part ended as the part ``name``."""
@@ -119,9 +119,9 @@ class CleaningReport:
             raise InputError(problems)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; ``parts`` only where there are some."""
-        data = asdict(self)
-        return data if self.parts else {key: value for key, value in data.items() if key != "parts"}
+        """Plain data for JSON; ``parts`` and ``overlap`` only where there are some."""
+        optional = {"parts": self.parts, "overlap": self.overlap}
+        return {key: value for key, value in asdict(self).items() if optional.get(key, True)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CleaningReport:
