@@ -42,10 +42,10 @@ def components(
         return
     if name is not None:
         (parts,) = chosen
-        card = _card(parts, name)
+        card = card_of(parts, name)
         typer.echo(_json(card) if as_json else _section(card) if as_markdown else card_text(card))
         return
-    cards = [_card(parts, n) for parts in chosen for n in [*parts.names(), *sorted(parts.presets)]]
+    cards = [card_of(parts, n) for parts in chosen for n in [*parts.names(), *sorted(parts.presets)]]
     if as_json:
         typer.echo(_json(cards))
         return
@@ -59,7 +59,7 @@ def components(
             typer.echo(f"installed plugin, loaded when named: {point} ({module})")
 
 
-def _card(parts: Any, name: str) -> dict[str, Any]:
+def card_of(parts: Any, name: str) -> dict[str, Any]:
     """What the registry says of a part, and how a config takes it."""
     card: dict[str, Any] = parts.describe(name)
     return {**card, "config": in_config(parts.kind, card["sites"], parts.example(name))}
@@ -162,7 +162,7 @@ def catalogue(kinds: Sequence[Any]) -> str:
         lines += [f"- [`{n}`](#{_anchor(parts.kind, n)}): {parts.describe(n)['claim']}" for n in parts.names()]
         lines += [f"- `{n}` = `{_call(parts.describe(n))}`" for n in sorted(parts.presets)]
         for name in parts.names():
-            lines += ["", _section(_card(parts, name))]
+            lines += ["", _section(card_of(parts, name))]
     return "\n".join(lines) + "\n"
 
 

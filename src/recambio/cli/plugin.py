@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from recambio.cli import options
-from recambio.cli.components import card_text
+from recambio.cli.components import card_of, card_text
 from recambio.errors import InputError, RunError
 
 app = typer.Typer(help="Parts of your own.", rich_markup_mode=None)
@@ -127,7 +127,7 @@ def _check(kind: str, node: dict[str, Any], slow: bool) -> int:
     from recambio import registry, testing
 
     name = node["name"]
-    typer.echo(card_text(registry.REGISTRIES[kind].describe(name)))
+    typer.echo(card_text(card_of(registry.REGISTRIES[kind], name)))
     typer.echo()
     if kind not in testing.SITES:
         typer.echo(f"{kind} {name}: registered; there are no checks for this kind")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recambio.registry import Node
+from recambio.registry import REGISTRIES, Node
 
 SITES = {
     "attention": ("encoder_self", "decoder_self", "cross"),
@@ -67,6 +67,12 @@ def applies_to(*kinds: str, where: tuple[str, ...] | None = None, slow: bool = F
         return function
 
     return register
+
+
+def drops_at_random(kind: str, node: Node) -> bool:
+    """Whether the part has dropout of its own, which two processes, or a compiled graph, draw from other numbers."""
+    _, options = REGISTRIES[kind].resolve(node)
+    return any("dropout" in name and value for name, value in options.items())
 
 
 def name_of(node: Node) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import recambio
 from recambio import registry
 from recambio.registry import Node
-from recambio.testing.kit import IN_STACK, applies_to, name_of, same
+from recambio.testing.kit import IN_STACK, applies_to, drops_at_random, name_of, same
 from recambio.testing.rig import D_MODEL, Rig, build
 
 Case = tuple[str, Node, str]
@@ -122,10 +122,7 @@ def work(job: str, rank: int) -> None:
 
 def _compare(kind: str, node: Node, site: str, rank: int) -> None:
     torch.manual_seed(0)
-    # Two processes draw other numbers than one: a part with dropout of its own is compared without.
-    _, options = registry.REGISTRIES[kind].resolve(node)
-    is_random = any("dropout" in name and value for name, value in options.items())
-    rig = build(kind, node, site).train(not is_random)
+    rig = build(kind, node, site).train(not drops_at_random(kind, node))
     alone = copy.deepcopy(rig)
     parallel = nn.parallel.DistributedDataParallel(rig)
     for _ in range(2):  # what the first pass left unused, DDP reports in the second

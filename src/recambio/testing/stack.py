@@ -12,7 +12,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from recambio import registry
 from recambio.registry import Node
-from recambio.testing.kit import IN_DECODER, IN_STACK, applies_to, finite, gradient_of, same
+from recambio.testing.kit import IN_DECODER, IN_STACK, applies_to, drops_at_random, finite, gradient_of, same
 from recambio.testing.rig import D_MODEL, MAX_LENGTH, build, inputs_of, output_of
 
 
@@ -274,7 +274,7 @@ def _compiled_equals_eager(kind: str, node: Node, site: str, backend: str) -> No
 
 
 def _compare_compiled(kind: str, node: Node, site: str, backend: str) -> None:
-    rig = build(kind, node, site, torch.float32, n_layers=1).train()
+    rig = build(kind, node, site, torch.float32, n_layers=1).train(not drops_at_random(kind, node))
     twin = copy.deepcopy(rig)
     torch._dynamo.reset()
     counter = CompileCounterWithBackend(backend)
