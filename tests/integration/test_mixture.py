@@ -36,13 +36,13 @@ training: {max_steps: 30}
 @pytest.fixture
 def mixed(project: Path) -> Path:
     """``experiments/mixed.yaml`` with its data: 120 pairs in JSON Lines, 500 in the layout of OPUS-100."""
-    pairs = [{"translation": {"en": p.source, "es": p.target}} for p in generate("train", 620, seed=3)]
+    pairs = [{"translation": {"en": p.source, "es": p.target}} for p in generate("train", 640, seed=3)]
     base = project / "data" / "Helsinki-NLP" / "opus-100" / "en-es"
     base.mkdir(parents=True)
     (project / "data" / "own.jsonl").write_text(
         "".join(json.dumps(p) + "\n" for p in [*pairs[:120], pairs[0], 5]), "utf-8"
     )
-    for split, part in {"train": pairs[120:], "validation": pairs[:10], "test": pairs[10:20]}.items():
+    for split, part in {"train": pairs[120:620], "validation": pairs[620:630], "test": pairs[630:]}.items():
         pq.write_table(pa.Table.from_pylist(part), base / f"{split}-00000-of-00001.parquet")
     (project / "experiments" / "mixed.yaml").write_text(CONFIG)
     return project

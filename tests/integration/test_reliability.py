@@ -49,13 +49,15 @@ def test_kills_at_any_moment_lose_nothing(  # type: ignore[no-untyped-def]
 ) -> None:
     """In a step, in a validation, at an epoch's edge, while a file is written: resumed in a loop, the run ends as one that went through."""
     draw = random.Random(kills)
-    long = [f"training.max_steps={16 * kills}", "training.validate_every=10"]
-    seconds = [draw.uniform(0.5, 3.0) for _ in range(kills)]
-    statuses = killed(project, environment, ["--resume", *long], seconds=seconds)
-    assert statuses == [-signal.SIGKILL] * kills, "a training ended before it could be killed"
-    last = recambio("train", "micro", "--resume", *long)
+    often = "training.validate_every=10"
+    seconds = [draw.uniform(0.4, 2.2) for _ in range(kills)]
+    statuses = killed(project, environment, ["--resume", "training.max_steps=1000000", often], seconds=seconds)
+    assert statuses == [-signal.SIGKILL] * kills, statuses
+    reached = torch.load(project / "runs" / "micro" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    end = [f"training.max_steps={reached + 20}", often]
+    last = recambio("train", "micro", "--resume", *end)
     assert last.returncode == 0, last.stderr
-    unbroken(recambio, *long)
+    unbroken(recambio, *end)
     assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
     assert rows(project / "runs" / "micro") == rows(project / "runs" / "unbroken")
 

@@ -114,8 +114,8 @@ def test_fine_tuning_starts_from_the_weights_of_a_run_and_survives_a_kill(  # ty
 
     # A source that has become another is noticed before anything is trained on.
     kill_after_step(start(project, environment, *tune, "name=late"), project / "runs" / "late", 5)
-    same = project / "runs" / "same" / "weights.safetensors"
-    (project / "runs" / "micro" / "weights.safetensors").write_bytes(same.read_bytes() + b" ")
+    other = project / "runs" / "micro" / "checkpoints" / "best.safetensors"
+    (project / "runs" / "micro" / "weights.safetensors").write_bytes(other.read_bytes())
     late = recambio("train", "micro", "--resume", *tune, "name=late")
     assert late.returncode == 2
     assert late.stderr.strip().splitlines()[-1] == (

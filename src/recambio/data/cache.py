@@ -134,9 +134,9 @@ def published(folder: Path, build: Callable[[Path], None], is_complete: Callable
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Wait until no other process builds this folder; a killed one lets go by itself."""
-    locks = folder.parent / "locks"
+    locks = folder.parent.parent / "locks"
     locks.mkdir(exist_ok=True)
-    with (locks / folder.name).open("w") as lock:
+    with (locks / f"{folder.parent.name}-{folder.name}").open("w") as lock:
         if fcntl is not None:
             with suppress(OSError):  # no locks here
                 fcntl.flock(lock, fcntl.LOCK_EX)
