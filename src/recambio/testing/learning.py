@@ -13,9 +13,15 @@ from recambio.registry import Node
 from recambio.testing.kit import IN_STACK, applies_to, name_of
 from recambio.testing.rig import N_HEADS
 
-STEPS, MORE_STEPS, REACHED, CONTROL = 300, 600, 0.9, 0.8
-"""Optimiser steps, and those of a part that needs more; token accuracy that a part must reach, and that an encoder without positions
-must not. Parts that begin as the identity (`rezero`, `layer_scale`) spend the first steps on leaving it."""
+STEPS, REACHED = 300, 0.9
+"""Optimiser steps, and the token accuracy that a part must reach in them."""
+
+MORE_STEPS, MORE_REACHED = 600, 0.98
+"""The same for a part that begins as the identity (`rezero`, `layer_scale`) and spends the first steps on leaving it. What is broken gets
+further with more steps as well, but not so far."""
+
+CONTROL = 0.8
+"""What an encoder without positions must not reach."""
 
 _SYMBOLS, _LONGEST, _FIRST = 8, 6, 5
 """Symbols of the source, longest sentence, first symbol's id: below are PAD 0, SOS 1, EOS 2 and the two genders 3 and 4."""
@@ -107,15 +113,18 @@ def spec_with(kind: str, node: Node, site: str) -> ModelSpec:
 
 @applies_to(*IN_STACK, "embedding", slow=True)
 def learns(kind: str, node: Node, site: str) -> None:
-    """In 300 steps, 600 if it starts slowly, a small model with the part learns to copy in reverse with agreement: 90 % of new
-    tokens are right."""
+    """A small model with the part learns to copy in reverse with agreement: 90 % of new tokens are right after 300 steps, or 98 % after 600."""
     spec = spec_with(kind, node, site)
     torch.manual_seed(0)
     score = accuracy(trained(spec))
     if kind == "positions" and name_of(node) == "none" and site == "encoder":
         assert score < CONTROL, f"without positions in the encoder {score:.1%} of the tokens are right: order leaks in"
         return
-    if score < REACHED:
-        torch.manual_seed(0)
-        score = accuracy(trained(spec, MORE_STEPS))
-    assert score >= REACHED, f"after {MORE_STEPS} steps {score:.1%} of the tokens are right, fewer than {REACHED:.0%}"
+    if score >= REACHED:
+        return
+    torch.manual_seed(0)
+    late = accuracy(trained(spec, MORE_STEPS))
+    assert late >= MORE_REACHED, (
+        f"{score:.1%} of the tokens are right after {STEPS} steps and {late:.1%} after {MORE_STEPS}, fewer than {REACHED:.0%} and "
+        f"{MORE_REACHED:.0%}"
+    )
