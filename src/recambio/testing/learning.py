@@ -113,7 +113,7 @@ def spec_with(kind: str, node: Node, site: str) -> ModelSpec:
 
 @applies_to(*IN_STACK, "embedding", slow=True)
 def learns(kind: str, node: Node, site: str) -> None:
-    """A small model with the part learns to copy in reverse with agreement: 90 % of new tokens are right after 300 steps, or 98 % after 600."""
+    """A small model with the part learns to copy in reverse with agreement: 90 % of new tokens right after 300 steps, or 98 % after 600."""
     spec = spec_with(kind, node, site)
     torch.manual_seed(0)
     score = accuracy(trained(spec))
