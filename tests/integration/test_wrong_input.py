@@ -208,3 +208,16 @@ def test_wrong_evaluation_input(capsys: pytest.CaptureFixture[str], place: Path,
         lines = " ".join(refused(capsys, "eval", "runs/micro", *arguments))
         assert all(text in lines for text in texts), lines
     assert "latin.es" in refused(capsys, "translate", "runs/micro", "latin.es")[0]
+
+
+def test_a_corpus_without_a_test_set_trains_to_its_end(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    limits = [
+        "training.max_steps=2",
+        "training.validate_every=2",
+        "training.average.last=0",
+        "data.tokenizer.vocabulary_size=300",
+    ]
+    assert main(["train", "micro", "data.corpus={name: moses, train: train, dev: dev}", *limits]) == 0
+    assert "no test set to score" in capsys.readouterr().err
+    assert json.loads((place / "runs" / "micro" / "manifest.json").read_text())["finished"]
+    assert "name one with --set" in refused(capsys, "eval", "runs/micro")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -279,3 +280,18 @@ def test_the_devices_hardly_change_the_tokens_of_a_step() -> None:
         means.append(np.mean(whole))
         assert means[-1] == pytest.approx(training.mean_step_tokens, rel=0.1)
     assert means == pytest.approx([5000] * 3, rel=0.15)
+
+
+def test_planning_takes_little_memory_for_each_sentence() -> None:
+    """20 million pairs are to be planned in less than 2 GB together with everything else."""
+    count = 200_000
+    lengths = np.random.default_rng(0).integers(1, 60, (2, count)).astype(np.int32)
+    training = TrainingPlan(*lengths, data_hash="data", seed=1, batch_tokens=4096)
+    tracemalloc.start()
+    try:
+        for epoch in range(3):  # as many as are kept, and one
+            training.epoch(epoch)
+        highest = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 8 * count < highest < 45 * count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import pickle
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def test_copies_for_other_processes_carry_the_path_alone(tmp_path: Path) -> None
 def test_ids_are_mapped_and_can_not_be_written(tmp_path: Path) -> None:
     store = write(tmp_path, [([4, 5], [6])])
     base = store.tokens("source").base
-    assert isinstance(base, np.memmap)
+    assert isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap)
     with pytest.raises(ValueError, match="read-only"):
         store.source(0)[0] = 9
 
@@ -129,3 +130,20 @@ def test_half_a_store_is_none(tmp_path: Path, name: str) -> None:
         TokenStore(tmp_path)
     path.unlink()
     assert not TokenStore.is_complete(tmp_path)
+
+
+def test_released_pages_are_read_again(tmp_path: Path) -> None:
+    rows: Rows = [(list(range(4, 4 + 2000)), [5, 6])] * 200
+    store = write(tmp_path, rows, 50)
+    assert store.tokens("source").sum() == 200 * sum(rows[0][0])
+    before = _resident_of_files()
+    store.release()
+    assert before - _resident_of_files() > 0.8 * store.tokens("source").nbytes
+    assert store.source(199).tolist() == rows[199][0]
+
+
+def _resident_of_files() -> int:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("tells its resident pages on Linux only")
+    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("RssFile"))

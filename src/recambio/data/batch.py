@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recambio.data.parts import Ints
 from recambio.data.plan import PlannedBatch
 from recambio.data.store import TokenStore
 from recambio.data.tokenizers.base import Side
@@ -66,7 +67,7 @@ class Batch:
 
 def collate(
     store: TokenStore,
-    planned: PlannedBatch | NDArray[np.int64],
+    planned: PlannedBatch | Ints,
     *,
     pad_id: int,
     sos_id: int,
@@ -101,7 +102,7 @@ def collate(
 
 
 def _padded(
-    store: TokenStore, side: Side, indices: NDArray[np.int64], shift: int, pad_id: int, eos_id: int
+    store: TokenStore, side: Side, indices: Ints, shift: int, pad_id: int, eos_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Rows of ids that end with EOS, from column ``shift`` on, and where they are real, that column being the first."""
     offsets = store.offsets(side)

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.integer[Any]]
+"""Whole numbers. Ints of sentences, of which there are as many as an epoch is long, take 32 bits where these suffice."""
+
+
+def index_type(count: int) -> type[np.int32] | type[np.int64]:
+    """The narrowest integers that count so many."""
+    return np.int32 if count < 1 << 31 else np.int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Part:
 
 
 def epoch_sentences(parts: Sequence[Part], epoch: int, seed: int, data_hash: str) -> Ints:
-    """Indices of the sentences of an epoch, part by part; those that come several times stand there as often.
+    """Ints of the sentences of an epoch, part by part; those that come several times stand there as often.
 
     The share that comes once more is a run of a random order of the part. The next epoch takes the next run, so that all have
     come after ``ceil(pairs / share)`` epochs; then another order is drawn.
@@ -61,16 +67,17 @@ def epoch_sentences(parts: Sequence[Part], epoch: int, seed: int, data_hash: str
         data_hash: Hash of the token store's content.
     """
     chosen: list[Ints] = []
+    dtype = index_type(sum(part.pairs for part in parts))
     start = 0
     for number, part in enumerate(parts):
-        chosen += [np.arange(start, start + part.pairs)] * part.times
+        chosen += [np.arange(start, start + part.pairs, dtype=dtype)] * part.times
         if share := part.share:
             order_number, turn = divmod(epoch, -(-part.pairs // share))
             bits = bit_generator(seed, order_number, f"{data_hash}/{number}")
             order = np.argsort(bits.random_raw(part.pairs), kind="stable")
-            chosen.append(start + order[(turn * share + np.arange(share)) % part.pairs])
+            chosen.append((start + order[(turn * share + np.arange(share)) % part.pairs]).astype(dtype))
         start += part.pairs
-    return np.concatenate(chosen)
+    return np.concatenate(chosen) if len(chosen) > 1 else chosen[0]
 
 
 def bit_generator(seed: int, number: int, what: str) -> np.random.PCG64:

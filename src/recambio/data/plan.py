@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recambio.data.parts import Ints, Part, bit_generator, epoch_sentences
+from recambio.data.parts import Ints, Part, bit_generator, epoch_sentences, index_type
 from recambio.errors import InputError
 
 # Batches of near-equal cost stand together in runs of this many, so that ranks don't wait for each other. 2, 4, 8 and 16
@@ -126,8 +126,8 @@ class TrainingPlan:
             raise ValueError(f"`ranks` and `accumulate` must be at least 1, but are {ranks} and {accumulate}")
         if not len(source_lengths):
             raise InputError("data.corpus: has no training pair; check data.cleaning and data.max_length")
-        self.source_lengths = np.asarray(source_lengths, np.int64) + 1
-        self.target_lengths = np.asarray(target_lengths, np.int64) + 1
+        self.source_lengths = np.asarray(source_lengths, np.int32) + np.int32(1)
+        self.target_lengths = np.asarray(target_lengths, np.int32) + np.int32(1)
         widest = int(max(self.source_lengths.max(), self.target_lengths.max()))
         if widest > batch_tokens:
             raise InputError(
@@ -205,31 +205,43 @@ class TrainingPlan:
             cursor = step.cursor_after
 
     def _planned(self, epoch: int) -> EpochPlan:
+        # Arrays as long as the epoch are what planning takes memory for: they are narrow, and freed as soon as may be.
         sentences = epoch_sentences(self.parts, epoch, self.seed, self.data_hash)
-        source, target = self.source_lengths[sentences], self.target_lengths[sentences]
         bits = bit_generator(self.seed, epoch, self.data_hash)
-        shuffled = np.argsort(bits.random_raw(len(source)), kind="stable")
-        # Sentences of equal lengths stand together, in random order among themselves. The source length runs up and down in
-        # turn: where the target length changes, the source length doesn't jump.
-        fold = np.where(target % 2 == 1, source.max() - source, source)
-        key = target * (source.max() + 1) + fold
-        order = shuffled[np.argsort(key[shuffled], kind="stable")]
-        width = np.maximum(source, target)[order]
-        starts = _cuts(width, self.batch_tokens)
-        ends = np.append(starts[1:], len(order))
-        rows = ends - starts
-        cost = rows * (
-            np.maximum.reduceat(source[order], starts) + _TARGET_COST * np.maximum.reduceat(target[order], starts)
-        )
+        shuffled = sentences[_sorting(bits.random_raw(len(sentences)))]
+        del sentences
+        order = shuffled[_sorting(self._sort_keys(shuffled))]
+        del shuffled
+        source, target = self.source_lengths[order], self.target_lengths[order]
+        starts = _cuts(np.maximum(source, target), self.batch_tokens)
+        rows = np.append(starts[1:], len(order)) - starts
+        cost = rows * (np.maximum.reduceat(source, starts) + _TARGET_COST * np.maximum.reduceat(target, starts))
+        tokens = np.add.reduceat(target, starts, dtype=np.int64)
+        del source, target
         sequence = _shuffle_batches(cost, bits)
-        offsets = np.concatenate([[0], np.cumsum(rows[sequence])])
-        # Batch b of the sequence takes rows[b] consecutive sentences of the order from starts[b] on.
-        gather = np.repeat(starts[sequence] - offsets[:-1], rows[sequence]) + np.arange(len(order))
-        return EpochPlan(sentences[order[gather]], offsets, np.add.reduceat(target[order], starts)[sequence])
+        batches = [order[starts[b] : starts[b] + rows[b]] for b in sequence]
+        return EpochPlan(np.concatenate(batches), np.concatenate([[0], np.cumsum(rows[sequence])]), tokens[sequence])
+
+    def _sort_keys(self, sentences: Ints) -> Ints:
+        """Numbers by which sentences of equal lengths come together.
+
+        The source length runs up and down in turn: where the target length changes, the source length doesn't jump.
+        """
+        source, target = self.source_lengths[sentences], self.target_lengths[sentences]
+        stride = int(source.max()) + 1
+        keys: Ints = target.astype(np.int32 if stride * (int(target.max()) + 1) < 1 << 31 else np.int64)
+        keys *= stride
+        keys += np.where(target % 2 == 1, stride - 1 - source, source)
+        return keys
 
 
 def evaluation_plan(
-    source_lengths: Ints, target_lengths: Ints, *, batch_tokens: int, rank: int = 0, ranks: int = 1
+    source_lengths: Ints,
+    target_lengths: Ints,
+    *,
+    batch_tokens: int,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> list[PlannedBatch]:
     """A rank's batches of a split that is scored: over the ranks, each sentence exactly once.
 
@@ -258,7 +270,13 @@ def evaluation_plan(
     return mine
 
 
-def _cuts(width: Ints, batch_tokens: int) -> Ints:
+def _sorting(keys: NDArray[Any]) -> Ints:
+    """The stable order that sorts some keys, in narrow integers."""
+    order: Ints = np.argsort(keys, kind="stable").astype(index_type(len(keys)), copy=False)
+    return order
+
+
+def _cuts(width: NDArray[Any], batch_tokens: int) -> Ints:
     """Where batches start if each takes as many sentences, in order, as ``rows * widest <= batch_tokens`` allows."""
     starts = []
     start, end = 0, len(width)
@@ -266,7 +284,7 @@ def _cuts(width: Ints, batch_tokens: int) -> Ints:
         starts.append(start)
         # The first sentence alone bounds the rows; one that is too wide by itself still gets a batch.
         rows = max(1, batch_tokens // int(width[start]))
-        padded = np.maximum.accumulate(width[start : start + rows])
+        padded = np.maximum.accumulate(width[start : start + rows], dtype=np.int64)
         padded *= np.arange(1, len(padded) + 1)
         start += max(1, int(np.searchsorted(padded, batch_tokens, side="right")))
     return np.array(starts, np.int64)

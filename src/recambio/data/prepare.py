@@ -174,6 +174,7 @@ class _Work:
         report = CleaningReport(TRAIN)
         places = array("q")
         with ExitStack() as stack:
+            places_file = stack.enter_context((folder / _PLACES).open("wb"))
             files = [
                 stack.enter_context((folder / f"{side}.txt").open("w", encoding="utf-8", newline="\n"))
                 for side in SIDES
@@ -185,15 +186,17 @@ class _Work:
                 files[0].write(pair.source + "\n")
                 files[1].write(pair.target + "\n")
                 places.append(report.read - 1)
-                if report.kept % _CHUNK == 0:
+                if len(places) == _CHUNK:
+                    places_file.write(np.array(places, np.int64).tobytes())
+                    del places[:]
                     self.progress("cleaning", report.read, None)
+            places_file.write(np.array(places, np.int64).tobytes())
         if not report.kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items())
             check = "check the corpus, and data.overlap" if report.overlap else "check the corpus"
             raise InputError(f"data.cleaning: leaves none of {report.read} training pairs ({reasons}); {check}")
         report.check_parts("data.cleaning")
         self.progress("cleaning", report.read, report.read)
-        np.array(places, np.int64).tofile(folder / _PLACES)
         (folder / _REPORT).write_text(json.dumps(report.to_dict(), ensure_ascii=False), "utf-8")
 
     def _training_pairs(self, report: CleaningReport) -> Iterator[Pair]:
@@ -249,7 +252,7 @@ class _Work:
         cleaned = self.cleaned()
         report = _report(cleaned)
         total, limit = report.kept, self.max_length - 1
-        places: NDArray[np.int64] = np.fromfile(cleaned / _PLACES, np.int64)
+        places: NDArray[np.int64] = np.memmap(cleaned / _PLACES, np.int64, mode="r")
         pairs = zip(*(read_lines(cleaned / f"{side}.txt") for side in SIDES), strict=True)
         ends = np.cumsum([part["kept"] for part in report.parts])
         done = 0

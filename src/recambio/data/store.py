@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
+import os
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -159,9 +161,10 @@ class TokenStore:
         self.has_text: bool = description["has_text"]
         self._sentences: int = description["sentences"]
         dtype = np.dtype(description["dtype"])
-        self._tokens = {side: _mapped(folder / f"{side}.tokens", dtype) for side in SIDES}
-        self._offsets = {side: _mapped(folder / f"{side}.offsets", _OFFSET) for side in SIDES}
-        self.places: NDArray[np.int64] = _mapped(folder / "places", _OFFSET)
+        self._mappings: list[mmap.mmap] = []
+        self._tokens = {side: self._mapped(f"{side}.tokens", dtype) for side in SIDES}
+        self._offsets = {side: self._mapped(f"{side}.offsets", _OFFSET) for side in SIDES}
+        self.places: NDArray[np.int64] = self._mapped("places", _OFFSET)
         """Where each pair stood in the corpus as read, from 0."""
 
     def __reduce__(self) -> tuple[type[TokenStore], tuple[Path]]:
@@ -183,9 +186,20 @@ class TokenStore:
         """Where each sentence starts in :meth:`tokens`; (sentences + 1,)."""
         return self._offsets[side]
 
-    def lengths(self, side: Side) -> NDArray[np.int64]:
+    def lengths(self, side: Side) -> NDArray[np.int32]:
         """Number of ids of each sentence, without start and end; (sentences,)."""
-        return np.diff(self._offsets[side])
+        offsets = self._offsets[side]
+        lengths = np.empty(self._sentences, np.int32)
+        np.subtract(offsets[1:], offsets[:-1], out=lengths, casting="unsafe")
+        return lengths
+
+    def release(self) -> None:
+        """Let go of the pages that were read, which else count as resident until the system wants them for something else.
+
+        They stay in the system's cache, and come back from there when they are read again.
+        """
+        for mapping in self._mappings:
+            mapping.madvise(mmap.MADV_DONTNEED)
 
     def source(self, index: int) -> NDArray[Any]:
         """The source ids of a sentence, without special ones."""
@@ -221,12 +235,13 @@ class TokenStore:
         start, end = self._offsets[side][index % self._sentences :][:2]
         return self._tokens[side][start:end]
 
-
-def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
-    if path.stat().st_size == 0:
-        return np.empty(0, dtype)  # An empty file can't be mapped.
-    # A plain view: slicing the subclass costs several times as much.
-    return np.memmap(path, dtype, mode="r").view(np.ndarray)
+    def _mapped(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+        with (self.folder / name).open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                return np.empty(0, dtype)  # An empty file can't be mapped.
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._mappings.append(mapping)
+        return np.frombuffer(mapping, dtype)
 
 
 def _description(folder: Path) -> dict[str, Any] | None:

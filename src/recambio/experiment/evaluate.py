@@ -65,8 +65,11 @@ def run(
     found = [named_set(translator, name) for name in sets]
     if source is not None:
         found.append(file_set(source.stem, source, reference))
+    found = found or default_sets(translator)
     if not found:
-        found = default_sets(translator)
+        raise InputError(
+            "evaluation.sets: the corpus has no test set; name one with --set, or --source and --reference"
+        )
     results = evaluate(translator, found)
     data = write_results(translator.run_dir, results)
     write_report(translator.run_dir)
@@ -86,16 +89,11 @@ def evaluate(translator: Translator, sets: Sequence[TestSet]) -> list[SetResult]
 
 
 def default_sets(translator: Translator) -> list[TestSet]:
-    """The test sets of the corpus, then those of the config."""
+    """The test sets of the corpus, then those of the config; there may be none."""
     corpus = build_corpus(translator.config)
     names = [s for s in corpus.splits() if s not in ("train", "dev")]
     found = [corpus_set(corpus, name) for name in names]
-    found += [named_set(translator, name) for name in translator.config.values.evaluation.sets if name not in names]
-    if not found:
-        raise InputError(
-            "evaluation.sets: the corpus has no test set; name one with --set, or --source and --reference"
-        )
-    return found
+    return found + [named_set(translator, s) for s in translator.config.values.evaluation.sets if s not in names]
 
 
 def named_set(translator: Translator, name: str) -> TestSet:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from recambio.config import Config
 from recambio.data.prepare import Prepared, prepare
-from recambio.data.tokenizers.base import Tokenizer
+from recambio.data.tokenizers.base import SIDES, Tokenizer
 from recambio.experiment.build import build_corpus
 from recambio.experiment.overlap import build_overlap, overlap_lines
 
@@ -63,7 +63,7 @@ def run(config: Config) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for split, store in result.stores.items():
         report = result.reports[split]
-        source, target = int(store.lengths("source").sum()), int(store.lengths("target").sum())
+        source, target = (int(store.offsets(side)[-1]) for side in SIDES)
         console.print(f"{split}: {len(store):,} pairs, {source:,} source and {target:,} target tokens")
         if split == "train" or report.dropped:
             console.print(str(report))

@@ -397,10 +397,13 @@ def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, mani
 
 def _conclude(config: Config, folder: Path, manifest: Manifest, console: Console) -> None:
     """Final evaluation, report and summary."""
-    console.print("evaluating ...")
     os.environ.pop(RUN_VARIABLE, None)
     translator = load(folder, plugins=[p.spec for p in config.plugins])
-    results = evaluate(translator, default_sets(translator))
+    sets = default_sets(translator)
+    console.print(
+        "evaluating ..." if sets else "no test set to score: the corpus has none, nor does evaluation.sets name one"
+    )
+    results = evaluate(translator, sets)
     scores = write_results(folder, results)
     log_final(folder, config.to_dict(), scores)
     manifest.finished = True

@@ -18,6 +18,8 @@ from recambio.data.store import TokenStore
 from recambio.training.module import StepBatch
 
 _BEGINNING = Cursor()
+_RELEASE_EVERY = 500
+"""Steps after which pages of the token store are let go: an epoch would else end with the whole file resident."""
 
 
 class _Steps(IterableDataset[StepBatch]):
@@ -27,7 +29,9 @@ class _Steps(IterableDataset[StepBatch]):
         self.plan, self.cursor, self.rank, self.data = plan, cursor, rank, data
 
     def __iter__(self) -> Iterator[StepBatch]:
-        for step in self.plan.iterate(self.cursor, self.rank):
+        for number, step in enumerate(self.plan.iterate(self.cursor, self.rank), start=1):
+            if number % _RELEASE_EVERY == 0:
+                self.data.train.release()
             batches = [self.data.collated(self.data.train, planned) for planned in step.batches]
             yield StepBatch(batches, step.target_tokens, step.epoch)
 
@@ -133,10 +137,14 @@ class TranslationData(L.LightningDataModule):
         here = plan.steps_in_epoch(start.epoch, start.batches)
         return here + sum(plan.steps_in_epoch(e) for e in range(start.epoch + 1, epochs))
 
+    def training_steps(self, ranks: int, rank: int) -> IterableDataset[StepBatch]:
+        """A rank's steps from the cursor on, without end."""
+        return _Steps(self.plan(ranks), self.cursor, rank, self)
+
     def train_dataloader(self) -> DataLoader[StepBatch]:
         """Steps from the cursor on."""
         assert self.trainer is not None
-        steps = _Steps(self.plan(self.trainer.world_size), self.cursor, self.trainer.global_rank, self)
+        steps = self.training_steps(self.trainer.world_size, self.trainer.global_rank)
         return TimedLoader(steps, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:

@@ -1,0 +1,231 @@
+"""Whether memory grows with the corpus: synthetic pairs through the whole data path, watched from outside. Run
+
+    python -m benchmarks.corpus_size --pairs 20000000 --folder /somewhere/with/30/GB
+
+It writes the text, then runs `recambio data prepare` twice (the second finds all of it), a few steps of `recambio train`, and a whole
+epoch of the loader without a model, each in a process of its own. Of each it prints the time and the highest resident size (`VmHWM`),
+and how much of that was the process's own at most (`RssAnon`). The other pages are of the libraries, and of the memory-mapped token
+store, which the system takes back when it needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+_BLOCK = 100_000
+_CONTENT_WORDS = 60_000
+# So that `language` has something to read.
+_ENGLISH = "the of and to in is that it for was with you not be are this have from or had by but what all were".split()  # noqa: SIM905
+_SPANISH = "de la que el en y los se del las un por con una su para es lo como más pero sus ya este sí".split()  # noqa: SIM905
+_CONSONANTS, _VOWELS = "b c d f g l m n p r s t v br cr pl tr".split(), "a e i o u an er".split()  # noqa: SIM905
+_SYLLABLES = [c + v for c in _CONSONANTS for v in _VOWELS]
+
+PLANTED = {
+    "duplicate": 0.02,
+    "empty side": 0.002,
+    "not UTF-8": 0.0001,
+    "too long": 0.001,
+    "copy": 0.005,
+    "length ratio": 0.005,
+}
+"""The share of lines that each is planted in, by the reason that the report gives."""
+
+CONFIG = """\
+extends: {base}
+name: big
+data:
+  root: {root}
+  corpus: {{name: moses, train: train, dev: dev}}
+  tokenizer: {{name: unigram, vocabulary_size: 16000}}
+  batch_tokens: 16384
+  max_length: 100
+model: {{d_model: 32, n_heads: 2, d_ff: 64, encoder: {{n_layers: 1}}, decoder: {{n_layers: 1}}}}
+training: {{max_steps: 20, validate_every: 20, log_every: 10}}
+trainer: {{accelerator: cpu, devices: 1}}
+"""
+
+
+def blocks(pairs: int, seed: int) -> Iterator[tuple[list[bytes], list[bytes], dict[str, int]]]:
+    """Lines of both sides, a hundred thousand at a time, and how many of each fault are planted in them."""
+    random = np.random.default_rng(seed)
+    words = ["".join(random.choice(_SYLLABLES, size)) for size in random.integers(2, 5, _CONTENT_WORDS)]
+    sides = [[*_ENGLISH, *words], [*_SPANISH, *(w + "o" for w in words)]]
+    common = len(_ENGLISH)
+    frequency = 1 / np.arange(10, 10 + _CONTENT_WORDS)
+    ends = np.cumsum(frequency / frequency.sum())
+    last: tuple[bytes, bytes] | None = None
+    for start in range(0, pairs, _BLOCK):
+        count = min(_BLOCK, pairs - start)
+        lengths = 4 + random.poisson(random.gamma(2.5, 4.0, count))
+        total = int(lengths.sum())
+        ids = common + np.searchsorted(ends, random.random(total))
+        is_common = random.random(total) < 0.4
+        ids[is_common] = random.integers(0, common, int(is_common.sum()))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).tolist()
+        tokens = ids.tolist()
+        lines: list[list[bytes]] = []
+        for side in sides:
+            text = list(map(side.__getitem__, tokens))
+            lines.append([" ".join(text[a:b]).encode() for a, b in itertools.pairwise(offsets)])
+        source, target = lines
+        draw = random.random(count)
+        planted = dict.fromkeys(PLANTED, 0)
+        low = 0.0
+        for reason, share in PLANTED.items():
+            for index in np.flatnonzero((low <= draw) & (draw < low + share)).tolist():
+                if reason == "duplicate":
+                    if last is None:
+                        continue
+                    source[index], target[index] = last
+                elif reason == "empty side":
+                    target[index] = b""
+                elif reason == "not UTF-8":
+                    source[index] += b"\xff"
+                elif reason == "too long":
+                    source[index] = target[index] = b" ".join([source[index]] * 100)
+                elif reason == "copy":
+                    source[index] = target[index]
+                else:
+                    target[index] = b" ".join([target[index]] * 12)
+                planted[reason] += 1
+            low += share
+        yield source, target, planted
+        whole = int(np.argmax(draw >= low))
+        last = source[whole], target[whole]
+
+
+def write(folder: Path, pairs: int, seed: int = 1) -> dict[str, int]:
+    """Write ``train`` and ``dev``. Returns: how many faults of each kind ``train`` holds."""
+    planted = dict.fromkeys(PLANTED, 0)
+    with (folder / "train.en").open("wb") as source_file, (folder / "train.es").open("wb") as target_file:
+        for source, target, here in blocks(pairs, seed):
+            source_file.write(b"\n".join(source) + b"\n")
+            target_file.write(b"\n".join(target) + b"\n")
+            planted = {reason: count + here[reason] for reason, count in planted.items()}
+    source, target, _ = next(blocks(1_000, seed + 1))
+    for name, side in (("dev.en", source), ("dev.es", target)):
+        good = [line for line, s, t in zip(side, source, target, strict=True) if s and t and not s.endswith(b"\xff")]
+        (folder / name).write_bytes(b"\n".join(good) + b"\n")
+    return planted
+
+
+def status(pid: int) -> dict[str, int]:
+    """The lines of ``/proc/PID/status`` that tell sizes, in KiB; empty when the process is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+
+
+def watched(what: str, command: Sequence[str], cache: Path, environment: dict[str, str], log: Path) -> None:
+    """Run a command and print what it took, and what each stage of preparing took if it prepares."""
+    began = since = time.perf_counter()
+    done = set(_published(cache))
+    resident = own = stage_own = 0
+    with log.open("ab") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
+        while process.poll() is None:
+            sizes = status(process.pid)
+            resident = max(resident, sizes.get("VmHWM", 0))
+            stage_own = max(stage_own, sizes.get("RssAnon", 0))
+            for name in sorted(set(_published(cache)) - done):
+                now = time.perf_counter()
+                row(f"&nbsp;&nbsp;until `{name}` is there", now - since, resident, stage_own)
+                done.add(name)
+                since, own, stage_own = now, max(own, stage_own), 0
+            time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(f"{what}: ended with {process.returncode}; see {log}")
+    row(what, time.perf_counter() - began, resident, max(own, stage_own))
+
+
+def _published(cache: Path) -> list[str]:
+    """The results in the cache, without their keys; those of ``tokens`` by the number of them."""
+    found = [path for path in cache.glob("*/*") if not path.name.startswith(".")]
+    stages = [path.parent.name for path in found if path.parent.name in ("clean", "tokenizer", "tokens")]
+    return [f"{stage}/{number}" for stage in set(stages) for number in range(1, stages.count(stage) + 1)]
+
+
+def row(what: str, seconds: float, resident: int, own: int) -> None:
+    """Print a row of the table."""
+    print(f"| {what} | {seconds:.0f} s | {resident / 1024:,.0f} MiB | {own / 1024:,.0f} MiB |", flush=True)
+
+
+def loader(config_file: Path) -> None:
+    """Go through a whole epoch of training batches as a run does, without a model.
+
+    Raises:
+        SystemExit: A sentence doesn't come exactly once, or a step doesn't hold the tokens that the plan says.
+    """
+    from recambio.config import load
+    from recambio.experiment.prepare import prepared
+    from recambio.training.datamodule import TranslationData
+
+    config = load(config_file, [])
+    found = prepared(config, is_quiet=True)
+    ids = {name: getattr(found.tokenizer, name) for name in ("pad_id", "sos_id", "eos_id")}
+    train, batch_tokens = found.stores["train"], config.values.data.batch_tokens
+    data = TranslationData(train, None, **ids, seed=1, batch_tokens=batch_tokens)
+    seen = np.zeros(len(train), np.uint8)
+    for step in data.training_steps(ranks=1, rank=0):
+        if step.epoch:
+            break
+        if step.target_tokens != sum(batch.target_tokens for batch in step.batches):
+            raise SystemExit("a step's tokens are not those of its batches")
+        for batch in step.batches:
+            seen[batch.ids.numpy()] += 1
+    if (seen != 1).any():
+        raise SystemExit(f"{int((seen != 1).sum())} of {len(seen)} sentences did not come exactly once")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=20_000_000)
+    parser.add_argument("--folder", type=Path, help="a new folder; about 1.3 KB a pair")
+    parser.add_argument("--loader", type=Path, metavar="CONFIG", help="only the epoch of the loader, on prepared data")
+    parser.add_argument("--keep", action="store_true", help="leave the folder when done")
+    arguments = parser.parse_args()
+    if arguments.loader:
+        return loader(arguments.loader)
+    if arguments.folder is None:
+        parser.error("--folder is needed")
+    folder: Path = arguments.folder.resolve()
+    folder.mkdir(parents=True)
+    began = time.perf_counter()
+    planted = write(folder, arguments.pairs)
+    size = sum(path.stat().st_size for path in folder.glob("train.*"))
+    print(f"{arguments.pairs:,} pairs, {size / 1e9:.2f} GB of text, written in {time.perf_counter() - began:.0f} s")
+    config = folder / "big.yaml"
+    base = Path(__file__).resolve().parents[1] / "experiments" / "base.yaml"
+    config.write_text(CONFIG.format(base=base, root=folder))
+    cache = folder / "cache"
+    environment = {**os.environ, "RECAMBIO_CACHE": str(cache)}
+    run = [sys.executable, "-m", "recambio"]
+    log = folder / "log.txt"
+    print("| | time | most resident | of it the process's own |\n| --- | --- | --- | --- |")
+    watched("`recambio data prepare`", [*run, "data", "prepare", str(config)], cache, environment, log)
+    watched("again", [*run, "data", "prepare", str(config)], cache, environment, log)
+    os.chdir(folder)
+    watched("`recambio train`, 20 steps", [*run, "train", str(config)], cache, environment, log)
+    epoch = [sys.executable, __file__, "--loader", str(config)]
+    watched("a whole epoch of the loader, no model", epoch, cache, environment, log)
+    print(json.dumps(planted))
+    if not arguments.keep:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
