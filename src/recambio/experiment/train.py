@@ -45,6 +45,7 @@ from recambio.experiment.translator import load
 from recambio.model.weights import read_step
 from recambio.plugins import warn_of_change
 from recambio.training.callbacks import Checkpoints, Interrupt, Limits, Profile, Progress
+from recambio.training.compilation import Compilation, compile_layers
 from recambio.training.datamodule import TranslationData
 from recambio.training.memory import reported
 from recambio.training.module import EvaluationText, TranslationModule
@@ -291,8 +292,7 @@ def _fit(
     model = build_model(config, tokenizer)
     model.encoder.is_checkpointed = model.decoder.is_checkpointed = training.checkpoint_activations
     if values.trainer.compile:
-        for layer in [*model.encoder.layers, *model.decoder.layers]:
-            layer.compile(dynamic=True)
+        trainer.callbacks.append(Compilation(compile_layers(model)))  # type: ignore[attr-defined]
     module = TranslationModule(
         model,
         build_loss(config, tokenizer.pad_id),
