@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from recambio import config, registry
-from recambio.config import Config
+from recambio import config
+from recambio.config import Config, source
 from recambio.data.grammar import generate
 from recambio.experiment import train
 from recambio.experiment.build import build_model, check_parts, model_spec
@@ -25,25 +25,16 @@ FRAGMENTS = FOLDER / "data"
 """What experiments extend and what is none itself."""
 
 EXPERIMENTS = sorted(p for p in FOLDER.rglob("*.yaml") if not {FRAGMENTS, FOLDER / "grids"} & set(p.parents))
-NAMES = [path.stem for path in EXPERIMENTS]
+PAGE = (FOLDER.parent / "docs" / "experiments.md").read_text(encoding="utf-8")
 
 SMALL = (
     *("model.d_model=16", "model.n_heads=2", "model.d_ff=16", "data.tokenizer.vocabulary_size=400"),
     *("data.batch_tokens=512", "decoding.batch_tokens=512", "trainer.accelerator=cpu"),
+    # An untrained model doesn't end a sentence.
+    *("decoding.max_ratio=0.1", "decoding.max_extra=4"),
     # Ends after the first step, with the schedule of the whole run.
     "training.max_minutes=1e-6",
 )
-
-
-def on_meta(loaded: Config) -> Transformer:
-    """The model at full size, without memory for its weights."""
-    size = loaded.values.data.tokenizer["vocabulary_size"]
-    with torch.device("meta"):
-        return Transformer(model_spec(loaded, size, size, loaded.values.data.tokenizer["joint"]))
-
-
-def parameters(model: Transformer) -> int:
-    return sum(p.numel() for p in model.parameters())
 
 
 def lay_out(loaded: Config, root: Path) -> None:
@@ -81,7 +72,7 @@ def sizes(loaded: Config) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=NAMES)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_it_trains_a_step(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECAMBIO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("RECAMBIO_DATA", str(tmp_path / "data"))
@@ -100,3 +91,32 @@ def test_it_trains_a_step(path: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert any(not torch.equal(weight, untrained[name]) for name, weight in trained.items())
     scored = {name for file in (run / "eval").glob("*.json") for name in json.loads(file.read_text())["sets"]}
     assert scored and scored >= set(loaded.values.evaluation.sets)
+
+
+def test_the_page_lists_every_experiment_with_the_size_of_its_model() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \|.*\| ([\d,]+) \|$", PAGE, re.M)
+    built = {}
+    for path in EXPERIMENTS:
+        loaded = config.load(path)
+        size = loaded.values.data.tokenizer["vocabulary_size"]
+        with torch.device("meta"):  # full size, no memory
+            model = Transformer(model_spec(loaded, size, size, loaded.values.data.tokenizer["joint"]))
+        built[path.stem] = f"{sum(p.numel() for p in model.parameters()):,}"
+    assert dict(rows) == built and len(rows) == len(built)
+
+
+def test_every_fragment_is_part_of_an_experiment() -> None:
+    used = {layer.origin for path in EXPERIMENTS for layer in source.chain(path)}
+    assert {source.shown(path) for path in FRAGMENTS.glob("*.yaml")} <= used
+
+
+def test_the_config_on_the_page_joins_a_recipe_and_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FOLDER.parent)
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
+    (tmp_path / "big.yaml").write_text(block, encoding="utf-8")
+    joined = config.load(tmp_path / "big.yaml").leaves()
+    big, corpus = (config.load(FOLDER / f"{name}.yaml").leaves() for name in ("transformer-big", "wmt13"))
+    for leaves, start in ((big, ("model.", "training.")), (corpus, ("data.corpus.", "data.tokenizer.", "evaluation."))):
+        assert {k: v for k, v in joined.items() if k.startswith(start)} == {
+            k: v for k, v in leaves.items() if k.startswith(start)
+        }

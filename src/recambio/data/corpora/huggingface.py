@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import ssl
 import urllib.error
@@ -23,7 +24,7 @@ from recambio.registry import CORPUS, Card
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _ROWS = 1_000
-_PATIENCE = 5.0  # seconds
+_PATIENCE = 10.0  # seconds, as long as the library waits for an answer
 
 
 @CORPUS.register(
@@ -177,7 +178,7 @@ def _silence(endpoint: str) -> str | None:
     request = urllib.request.Request(endpoint, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=_PATIENCE).close()
-    except urllib.error.HTTPError:
+    except (urllib.error.HTTPError, http.client.HTTPException, ValueError):
         return None
     except OSError as error:
         reason = getattr(error, "reason", error)
