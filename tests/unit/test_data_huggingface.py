@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -174,11 +177,14 @@ class FakeLibrary(ModuleType):
         super().__init__("datasets")
         self.splits, self.error = splits, error
         self.calls: list[tuple[Any, ...]] = []
+        self.config = SimpleNamespace(HF_HUB_OFFLINE=True, HF_ENDPOINT="http://127.0.0.1:9")
+        self.asked_offline: list[bool] = []
 
     def load_dataset(
         self, path: str, name: str | None = None, *, split: str, revision: str | None = None
     ) -> FakeDataset:
         self.calls.append((path, name, split, revision))
+        self.asked_offline.append(self.config.HF_HUB_OFFLINE)
         if self.error is not None:
             raise self.error
         return FakeDataset(self.splits[split], f"{path} {name} {split} {revision}")
@@ -241,6 +247,30 @@ def test_offline_the_error_says_what_was_tried_and_how_to_fetch_it(tmp_path: Pat
             f"(ConnectionError: Couldn't reach the Hub), and there is no folder {tmp_path / OPUS}; on a machine with a network, "
             f"hf download {OPUS} --repo-type dataset --include 'en-es/*' --local-dir FOLDER fetches what belongs there"
         ]
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_again_and_again(tmp_path: Path, library: FakeLibrary) -> None:
+    """The library would retry for minutes; told that it is offline, it looks in its cache."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+    library.config = SimpleNamespace(HF_HUB_OFFLINE=False, HF_ENDPOINT=closed)
+    assert [p.source for p in opus(tmp_path).read("dev")] == ["dev 0", "dev 1", "dev 2"], "from the cache"
+    assert library.asked_offline == [True] and library.config.HF_HUB_OFFLINE is False
+    library.error = ConnectionError("Offline mode is enabled")
+    with pytest.raises(InputError, match=rf"hub or its cache \({closed} doesn't answer: .*refused\), and there is no"):
+        opus(tmp_path).fingerprint("dev")
+    assert library.config.HF_HUB_OFFLINE is False
+
+
+def test_a_hub_that_answers_is_asked(tmp_path: Path, library: FakeLibrary) -> None:
+    """Even one that has nothing at its root."""
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # 501 for every method
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    library.config = SimpleNamespace(HF_HUB_OFFLINE=False, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+    opus(tmp_path).fingerprint("dev")
+    assert library.asked_offline == [False]
+    server.server_close()
 
 
 def test_without_the_library_the_error_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,6 +186,11 @@ def test_problems_of_a_part_say_which(tmp_path: Path, nodes: list[dict[str, Any]
         with pytest.raises(InputError) as caught:
             action()
         assert [p.split(" ")[0] for p in caught.value.problems] == ["data.corpus.parts[1].train:"] * 2
+    lacking = mixture(tmp_path, {"name": "moses", "train": "none"}, nodes[0], {"name": "tsv", "train": "no.tsv"})
+    with pytest.raises(InputError) as caught:
+        lacking.fingerprint("train")
+    wanting = ["data.corpus.parts[0].train:"] * 2 + ["data.corpus.parts[2].train:"]
+    assert [p.split(" ")[0] for p in caught.value.problems] == wanting, "all parts at once"
     (tmp_path / "large.dev.tsv").write_text("bad\n")
     with pytest.raises(InputError, match=r"^\S*large\.dev\.tsv:1: 1 columns; 2 are needed"):
         list(mixture(tmp_path, *nodes).read("dev"))

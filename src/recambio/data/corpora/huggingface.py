@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import re
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,7 @@ from recambio.registry import CORPUS, Card
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _ROWS = 1_000
+_PATIENCE = 10.0  # seconds, as long as the library waits for an answer
 
 
 @CORPUS.register(
@@ -145,20 +151,52 @@ class HuggingFaceCorpus(Corpus):
                     "pip install datasets, or 'recambio[data]'"
                 ) from None
             name = self.names[split]
+            silence = None if datasets.config.HF_HUB_OFFLINE else _silence(datasets.config.HF_ENDPOINT)
             try:
-                self._loaded[split] = datasets.load_dataset(self.path, self.config, split=name, revision=self.revision)
+                with _offline(datasets.config, silence is not None):
+                    self._loaded[split] = datasets.load_dataset(
+                        self.path, self.config, split=name, revision=self.revision
+                    )
             except Exception as error:  # of the library, of its HTTP clients, of the system: they share no class
-                raise InputError(self._not_loaded(name, error)) from error
+                raise InputError(self._not_loaded(name, silence or _first_line(error))) from error
         return self._loaded[split]
 
-    def _not_loaded(self, name: str, error: Exception) -> str:
+    def _not_loaded(self, name: str, reason: str) -> str:
         what = [f"config {self.config}"] if self.config else []
         what += [f"split {name}", *([f"revision {self.revision}"] if self.revision else [])]
-        reason = (str(error).splitlines() or [""])[0]
         include = f" --include '{self.config}/*'" if self.config else ""
         folder = resolve(self.root, self.path)
         return (
             f"data.corpus.path: {self.path} ({', '.join(what)}) can't be had from the hub or its cache "
-            f"({type(error).__name__}: {reason}), and there is no folder {folder}; on a machine with a network, "
+            f"({reason}), and there is no folder {folder}; on a machine with a network, "
             f"hf download {self.path} --repo-type dataset{include} --local-dir FOLDER fetches what belongs there"
         )
+
+
+def _silence(endpoint: str) -> str | None:
+    """What shows that nobody answers at the hub's address; None if someone does, whatever the answer."""
+    request = urllib.request.Request(endpoint, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=_PATIENCE).close()
+    except (urllib.error.HTTPError, http.client.HTTPException, ValueError):
+        return None
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        # The library may know certificates that the system doesn't.
+        return None if isinstance(reason, ssl.SSLError) else f"{endpoint} doesn't answer: {reason}"
+    return None
+
+
+@contextmanager
+def _offline(library: Any, is_offline: bool) -> Iterator[None]:
+    """Let the library look in its cache at once; it would ask a hub that doesn't answer for minutes first."""
+    before = library.HF_HUB_OFFLINE
+    library.HF_HUB_OFFLINE = before or is_offline
+    try:
+        yield
+    finally:
+        library.HF_HUB_OFFLINE = before
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -88,10 +88,16 @@ class MixtureCorpus(Corpus):
 
     def fingerprint(self, split: str, cache: Path | None = None) -> str:
         self.check_split(split)
-        prints = []
+        prints: list[str] = []
+        problems: list[str] = []
         for index in self._indices(split):
-            with _of_part(index):
-                prints.append(self.parts[index].fingerprint(split, cache))
+            try:
+                with _of_part(index):
+                    prints.append(self.parts[index].fingerprint(split, cache))
+            except InputError as error:
+                problems += error.problems
+        if problems:
+            raise InputError(problems)
         return stable_hash(["mixture", prints, self.labels if split == TRAIN else []])
 
     def weights(self, pairs: Sequence[int]) -> list[float]:
