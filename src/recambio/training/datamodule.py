@@ -18,8 +18,6 @@ from recambio.data.store import TokenStore
 from recambio.training.module import StepBatch
 
 _BEGINNING = Cursor()
-_RELEASE_EVERY = 500
-"""Steps after which pages of the token store are let go: an epoch would else end with the whole file resident."""
 
 
 class _Steps(IterableDataset[StepBatch]):
@@ -29,9 +27,7 @@ class _Steps(IterableDataset[StepBatch]):
         self.plan, self.cursor, self.rank, self.data = plan, cursor, rank, data
 
     def __iter__(self) -> Iterator[StepBatch]:
-        for number, step in enumerate(self.plan.iterate(self.cursor, self.rank), start=1):
-            if number % _RELEASE_EVERY == 0:
-                self.data.train.release()
+        for step in self.plan.iterate(self.cursor, self.rank):
             batches = [self.data.collated(self.data.train, planned) for planned in step.batches]
             yield StepBatch(batches, step.target_tokens, step.epoch)
 
@@ -125,6 +121,7 @@ class TranslationData(L.LightningDataModule):
                 accumulate=self.accumulate,
                 parts=self.parts,
             )
+            self.train.release()
             if self.target_tokens is not None:
                 self._plan.aim_at(self.target_tokens)
         return self._plan
