@@ -19,16 +19,16 @@ from tests.integration.forks import Forked
 from tests.integration.test_training import rows, same_weights
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "longest"), [(20, 1.6), pytest.param(100, 2.2, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_lose_nothing(  # type: ignore[no-untyped-def]
-    kills: int, recambio, start, unbroken, project: Path
+    kills: int, longest: float, recambio, start, unbroken, project: Path
 ) -> None:
     """In a step, in a validation, at an epoch's edge, while a file is written: resumed in a loop, the run ends as one that went through."""
     draw = random.Random(kills)
     often = "training.validate_every=10"
     for _ in range(kills):
         process = start("--resume", "training.max_steps=1000000", often)
-        time.sleep(draw.uniform(0.4, 1.6))
+        time.sleep(draw.uniform(0.4, longest))
         assert process.poll() is None, process.communicate()
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -122,6 +122,45 @@ def test_a_rank_that_dies_ends_the_run_with_an_error(which: str, start, project:
     process.communicate(timeout=60)
     assert process.returncode not in (0, None)
     assert gone(process.pid, 30), "a rank waits for the dead one"
+
+
+HUNGRY = """
+import os
+
+import torch
+
+from recambio.registry import LOSS
+from recambio.training.losses.label_smoothing import LabelSmoothing
+
+
+@LOSS.register("hungry")
+class Hungry(LabelSmoothing):
+    \"\"\"Runs out of memory on one rank only, which has the longer sentences.\"\"\"
+
+    passed = 0
+
+    def forward(self, hidden, weight, bias, targets):
+        self.passed += self.training
+        if self.passed > 15 and os.environ.get("LOCAL_RANK") == "1":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().forward(hidden, weight, bias, targets)
+"""
+
+
+def test_a_rank_that_runs_out_of_memory_ends_the_run_with_its_line(start, project: Path) -> None:  # type: ignore[no-untyped-def]
+    (project / "hungry.py").write_text(HUNGRY)
+    process = start(
+        *("--plugin", "hungry.py", "training.loss=hungry", "training.accumulate=1"),
+        *("trainer.devices=2", "trainer.strategy=ddp"),
+    )
+    _, error = process.communicate(timeout=90)
+    assert process.returncode not in (0, None), error
+    assert gone(process.pid, 30), "the other rank waits for the one without memory"
+    (line,) = [line for line in error.splitlines() if "out of memory" in line]
+    assert line.startswith("error: out of memory at step 16 of training, in a batch of "), error
+    assert "Traceback" not in error
+    state = torch.load(project / "runs" / "micro" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 10
 
 
 def test_a_run_goes_on_with_other_numbers_of_ranks_and_takes_every_sentence_once_an_epoch(  # type: ignore[no-untyped-def]
