@@ -618,10 +618,13 @@ def test_what_trains_otherwise_on_two_processes_is_caught(condition: str, proble
     file = tmp_path / "sometimes.py"
     file.write_text(CONDITIONAL.replace("CONDITION", condition))
     load_plugins([str(file)])
-    cases: list[Case] = [("feed_forward", node, "encoder_feed_forward") for node in ("mlp", "sometimes", "mlp")]
-    first, broken, last = together(cases)
-    assert first is None and last is None  # the session goes on behind the failure
+    # A process that died is the hardest to go on behind, and two processes take seconds to start.
+    around = ["mlp"] if "exit" in condition else []
+    cases: list[Case] = [("feed_forward", n, "encoder_feed_forward") for n in (*around, "sometimes", *around)]
+    problems = list(together(cases))
+    broken = problems.pop(len(around))
     assert re.search(problem, broken or ""), broken
+    assert problems == [None for _ in (*around, *around)]
 
 
 @pytest.mark.parametrize(
@@ -646,11 +649,13 @@ def test_a_part_without_a_card_claims_nothing() -> None:
 
 def test_all_failures_are_reported_at_once() -> None:
     registry.FEED_FORWARD.register("broken")(_LooksAhead)
+    quick = [check for check in testing.check_names("feed_forward", "encoder_feed_forward") if check != "ddp"]
     with pytest.raises(AssertionError) as caught:
-        testing.check("feed_forward", "broken")
+        testing.check("feed_forward", "broken", quick)
     lines = str(caught.value).splitlines()
-    assert len(lines) > 3
+    assert len(lines) > 1
     assert all(line.startswith("feed_forward broken at ") for line in lines)
+    assert {line.split()[3] for line in lines} == {f"{site}:" for site in testing.sites("feed_forward", "broken")}
 
 
 def test_a_card_limits_the_sites() -> None:
@@ -672,7 +677,9 @@ def test_wrong_requests_are_refused() -> None:
 def test_the_kit_leaves_no_trace() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    testing.check("normalization", "layer_norm")
+    testing.check(
+        "normalization", "layer_norm", [c for c in testing.check_names("normalization", "encoder") if c != "ddp"]
+    )
     assert torch.equal(torch.random.get_rng_state(), before)
     assert not torch.are_deterministic_algorithms_enabled()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.integration.forks import Forked, Forks, Moment
 
 MICRO = """
 name: micro
@@ -66,22 +68,66 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def forks(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """One process that has imported everything, from which commands are forked."""
+    served = Forks(tmp_path_factory.mktemp("forks"), environment)
+    yield served
+    served.close()
+
+
 @pytest.fixture
-def recambio(project: Path, environment: dict[str, str]) -> Command:
-    """Run ``recambio ...`` in the project; the result holds status and both outputs."""
+def recambio(project: Path, environment: dict[str, str], forks: Forks) -> Command:
+    """Run ``recambio ...`` in the project, in a fork; the result holds status and both outputs."""
 
     def run(
         *arguments: str, timeout: float = 240, stdin: str | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "recambio", *arguments],
-            cwd=project,
-            env={**environment, **variables},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        process = forks.start(arguments, project, {**environment, **variables}, stdin)
+        out, error = process.communicate(timeout)
+        assert process.returncode is not None
+        return subprocess.CompletedProcess(arguments, process.returncode, out, error)
 
     return run
+
+
+@pytest.fixture
+def start(project: Path, environment: dict[str, str], forks: Forks) -> Callable[..., Forked]:
+    """Start ``recambio train micro ...``, in a process group of its own, so that all of it can be killed from outside."""
+
+    def started(*arguments: str, config: str = "micro", moment: Moment | None = None) -> Forked:
+        return forks.start(["train", config, *arguments], project, environment, moment=moment)
+
+    return started
+
+
+def whole(arguments: Sequence[str], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run ``recambio ...`` in a process of its own from its first import on."""
+    return subprocess.run(
+        [sys.executable, "-m", "recambio", *arguments],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def unbroken(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``recambio train micro ...``, once for the same arguments, in a whole process. Returns: its run folder."""
+    done: dict[tuple[str, ...], Path] = {}
+
+    def trained(*arguments: str, plugin: str = "") -> Path:
+        if arguments not in done:
+            place = tmp_path_factory.mktemp("unbroken")
+            (place / "micro.yaml").write_text(MICRO)
+            (place / "plugin.py").write_text(plugin)
+            result = whole(["train", "micro.yaml", *arguments], place, environment)
+            assert result.returncode == 0, result.stderr
+            done[arguments] = place / result.stdout.strip()
+        return done[arguments]
+
+    return trained

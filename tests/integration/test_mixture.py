@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -49,7 +47,7 @@ def mixed(project: Path) -> Path:
 
 
 def test_a_mixture_is_prepared_trained_and_resumed(  # type: ignore[no-untyped-def]
-    recambio, mixed: Path, environment: dict[str, str]
+    recambio, start, mixed: Path
 ) -> None:
     prepared = recambio("data", "prepare", "mixed")
     assert prepared.returncode == 0, prepared.stderr
@@ -58,20 +56,13 @@ def test_a_mixture_is_prepared_trained_and_resumed(  # type: ignore[no-untyped-d
     assert "own.jsonl:122" in prepared.stdout
 
     run = mixed / "runs" / "mixed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "recambio", "train", "mixed"],
-        cwd=mixed,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = start(config="mixed")
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None and not (run / "checkpoints" / "last.ckpt").is_file():
         time.sleep(0.01)
     assert process.poll() is None, "ended before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     resumed = recambio("train", "mixed", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     unbroken = recambio("train", "mixed", "--run", "runs/unbroken")

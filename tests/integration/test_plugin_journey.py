@@ -21,6 +21,7 @@ import torch
 from recambio import registry, testing
 from recambio.data.grammar import generate
 from recambio.plugins import load_plugins
+from tests.integration.forks import Forks
 from tests.integration.test_readme import SMALL, SMALL_CORPUS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,15 +40,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shell(project: Path, environment: dict[str, str]) -> Run:
-    """Run a line of a shell. Returns: its status, and both outputs."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+def shell(project: Path, environment: dict[str, str], forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run a line of a shell, whose ``recambio`` is a fork. Returns: its status, and both outputs."""
+    bin_folder = tmp_path_factory.mktemp("bin")
+    forks.script(bin_folder / "recambio")
+    path = os.pathsep.join([str(bin_folder), str(Path(sys.executable).parent), environment["PATH"]])
 
     def run(command: str) -> tuple[int, str]:
         done = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {command}"],
             cwd=project,
             env={**environment, "PATH": path},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

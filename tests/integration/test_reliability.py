@@ -10,74 +10,54 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from tests.integration.test_training import rows, same_weights, start
-
-KILLER = Path(__file__).with_name("killer.py")
-
-
-def killed(project: Path, environment: dict[str, str], arguments: list[str], **how: Any) -> list[int]:
-    """Exit statuses of trainings that were killed one after the other."""
-    job = project / "job.json"
-    job.write_text(json.dumps({"arguments": ["train", "micro", *arguments], "log": str(project / "log.txt"), **how}))
-    done = subprocess.run(
-        [sys.executable, str(KILLER), str(job)],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
-    return [int(line) for line in done.stdout.splitlines()]
+from tests.integration.forks import Forked
+from tests.integration.test_training import rows, same_weights
 
 
-def unbroken(recambio: Callable[..., Any], *arguments: str) -> None:
-    result = recambio("train", "micro", "--run", "runs/unbroken", *arguments)
-    assert result.returncode == 0, result.stderr
-
-
-@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "longest"), [(20, 1.6), pytest.param(100, 2.2, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_lose_nothing(  # type: ignore[no-untyped-def]
-    kills: int, recambio, project: Path, environment: dict[str, str]
+    kills: int, longest: float, recambio, start, unbroken, project: Path
 ) -> None:
     """In a step, in a validation, at an epoch's edge, while a file is written: resumed in a loop, the run ends as one that went through."""
     draw = random.Random(kills)
     often = "training.validate_every=10"
-    seconds = [draw.uniform(0.4, 2.2) for _ in range(kills)]
-    statuses = killed(project, environment, ["--resume", "training.max_steps=1000000", often], seconds=seconds)
-    assert statuses == [-signal.SIGKILL] * kills, statuses
+    for _ in range(kills):
+        process = start("--resume", "training.max_steps=1000000", often)
+        time.sleep(draw.uniform(0.4, longest))
+        assert process.poll() is None, process.communicate()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
     reached = torch.load(project / "runs" / "micro" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     end = [f"training.max_steps={reached + 20}", often]
     last = recambio("train", "micro", "--resume", *end)
     assert last.returncode == 0, last.stderr
-    unbroken(recambio, *end)
-    assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
-    assert rows(project / "runs" / "micro") == rows(project / "runs" / "unbroken")
+    assert same_weights(project / "runs" / "micro", unbroken(*end))
+    assert rows(project / "runs" / "micro") == rows(unbroken(*end))
 
 
 def test_no_moment_of_a_checkpoint_is_the_wrong_one(  # type: ignore[no-untyped-def]
-    recambio, project: Path, environment: dict[str, str]
+    recambio, start, unbroken, project: Path
 ) -> None:
     """Dead before, after and within each of the first files that are written, and of later ones: what is there is whole, or not there."""
-    moments = [[which, count] for count in (1, 2, 3, 4, 5, 7) for which in ("before", "after", "within")]
-    statuses = killed(project, environment, ["--resume"], moments=moments)
+    statuses = []
+    for moment in [(which, count) for count in (1, 2, 3, 4, 5, 7) for which in ("before", "after", "within")]:
+        process = start("--resume", moment=moment)
+        process.communicate()
+        statuses.append(process.returncode)
     assert set(statuses) <= {-signal.SIGKILL, 0} and statuses.count(-signal.SIGKILL) >= 6, statuses
     assert recambio("train", "micro", "--resume").returncode == 0
-    unbroken(recambio)
-    assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
+    assert same_weights(project / "runs" / "micro", unbroken())
     run = project / "runs" / "micro"
     hidden = {path.name for path in [*run.rglob(".*"), *run.rglob("*.part")]}
     assert hidden == {".lock"}, "what a killed run left half done is there still"
 
 
-def waited(run: Path, process: subprocess.Popen[str]) -> None:
+def waited(run: Path, process: Forked) -> None:
     """Until the run has recorded something."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None and not (run / "metrics.csv").is_file():
@@ -109,11 +89,11 @@ def gone(group: int, seconds: float) -> bool:
 
 @pytest.mark.parametrize("whom", ["first", "all"])
 def test_sigterm_stops_two_ranks_after_the_same_step_with_the_state_saved(  # type: ignore[no-untyped-def]
-    whom: str, recambio, project: Path, environment: dict[str, str]
+    whom: str, recambio, start, unbroken, project: Path
 ) -> None:
     pair = ["model.dropout=0.1", "trainer.devices=2", "trainer.strategy=ddp", "training.accumulate=1"]
     far = ["training.max_steps=3000", "training.validate_every=1000"]
-    process = start(project, environment, *pair, *far)
+    process = start(*pair, *far)
     run = project / "runs" / "micro"
     waited(run, process)
     if whom == "first":
@@ -126,19 +106,16 @@ def test_sigterm_stops_two_ranks_after_the_same_step_with_the_state_saved(  # ty
     assert gone(process.pid, 10), "a rank is left behind"
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert f"interrupted: step {step} is saved in runs/micro; the same command with --resume goes on" in error
+    if whom == "all":
+        return  # the state is the same
     end = [*pair, f"training.max_steps={step + 8}", "training.validate_every=1000"]
     assert recambio("train", "micro", "--resume", *end).returncode == 0
-    unbroken(recambio, *end)
-    assert same_weights(run, project / "runs" / "unbroken")
+    assert same_weights(run, unbroken(*end))
 
 
 @pytest.mark.parametrize("which", ["first", "other"])
-def test_a_rank_that_dies_ends_the_run_with_an_error(  # type: ignore[no-untyped-def]
-    which: str, project: Path, environment: dict[str, str]
-) -> None:
-    process = start(
-        project, environment, *("trainer.devices=2", "trainer.strategy=ddp", "training.max_steps=100000")
-    )  # fmt: skip
+def test_a_rank_that_dies_ends_the_run_with_an_error(which: str, start, project: Path) -> None:  # type: ignore[no-untyped-def]
+    process = start("trainer.devices=2", "trainer.strategy=ddp", "training.max_steps=100000")
     waited(project / "runs" / "micro", process)
     (other,) = [pid for pid in members(process.pid) if pid != process.pid]
     os.kill(process.pid if which == "first" else other, signal.SIGKILL)
@@ -147,8 +124,47 @@ def test_a_rank_that_dies_ends_the_run_with_an_error(  # type: ignore[no-untyped
     assert gone(process.pid, 30), "a rank waits for the dead one"
 
 
+HUNGRY = """
+import os
+
+import torch
+
+from recambio.registry import LOSS
+from recambio.training.losses.label_smoothing import LabelSmoothing
+
+
+@LOSS.register("hungry")
+class Hungry(LabelSmoothing):
+    \"\"\"Runs out of memory on one rank only, which has the longer sentences.\"\"\"
+
+    passed = 0
+
+    def forward(self, hidden, weight, bias, targets):
+        self.passed += self.training
+        if self.passed > 15 and os.environ.get("LOCAL_RANK") == "1":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().forward(hidden, weight, bias, targets)
+"""
+
+
+def test_a_rank_that_runs_out_of_memory_ends_the_run_with_its_line(start, project: Path) -> None:  # type: ignore[no-untyped-def]
+    (project / "hungry.py").write_text(HUNGRY)
+    process = start(
+        *("--plugin", "hungry.py", "training.loss=hungry", "training.accumulate=1"),
+        *("trainer.devices=2", "trainer.strategy=ddp"),
+    )
+    _, error = process.communicate(timeout=90)
+    assert process.returncode not in (0, None), error
+    assert gone(process.pid, 30), "the other rank waits for the one without memory"
+    (line,) = [line for line in error.splitlines() if "out of memory" in line]
+    assert line.startswith("error: out of memory at step 16 of training, in a batch of "), error
+    assert "Traceback" not in error
+    state = torch.load(project / "runs" / "micro" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 10
+
+
 def test_a_run_goes_on_with_other_numbers_of_ranks_and_takes_every_sentence_once_an_epoch(  # type: ignore[no-untyped-def]
-    recambio, project: Path, environment: dict[str, str]
+    recambio, start, unbroken, project: Path
 ) -> None:
     """Two ranks, then one, then three: as many target tokens as two epochs have, to the token."""
     epochs = ["training.max_steps=null", "training.max_epochs=2", "training.accumulate=1", "training.validate_every=3"]
@@ -158,7 +174,7 @@ def test_a_run_goes_on_with_other_numbers_of_ranks_and_takes_every_sentence_once
 
     run = project / "runs" / "micro"
     for ranks, until in ((2, 6), (1, 14)):
-        process = start(project, environment, "--resume", *epochs, *on(ranks))
+        process = start("--resume", *epochs, *on(ranks))
         checkpoint = run / "checkpoints" / "last.ckpt"
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
@@ -170,8 +186,7 @@ def test_a_run_goes_on_with_other_numbers_of_ranks_and_takes_every_sentence_once
         process.communicate()
     last = recambio("train", "micro", "--resume", *epochs, *on(3))
     assert last.returncode == 0, last.stderr
-    unbroken(recambio, *epochs)
-    broken, whole = (json.loads((project / "runs" / n / "manifest.json").read_text()) for n in ("micro", "unbroken"))
+    broken, whole = (json.loads((r / "manifest.json").read_text()) for r in (run, unbroken(*epochs)))
     assert broken["tokens_seen"] == whole["tokens_seen"]
     assert broken["steps"] != whole["steps"]
 

@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
+
+from tests.integration.forks import Forked
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -79,29 +79,22 @@ def test_a_run_leaves_all_that_its_folder_promises(recambio, project: Path) -> N
     assert recambio("translate", "runs/micro", "in.txt").stdout == piped.stdout
 
 
-def test_the_same_seed_gives_the_same_losses_and_weights(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
-    for seed in ("1", "1", "2"):
+def test_the_same_seed_gives_the_same_losses_and_weights(  # type: ignore[no-untyped-def]
+    recambio, unbroken, project: Path
+) -> None:
+    """In two processes that hash strings differently, and one of another seed."""
+    for seed in ("1", "2"):
         assert recambio("train", "micro", f"seed={seed}", "training.max_steps=12").returncode == 0
-    one, same, other = (project / "runs" / n for n in ("micro", "micro-2", "micro-3"))
+    one, same, other = (
+        unbroken("seed=1", "training.max_steps=12"),
+        *(project / "runs" / n for n in ("micro", "micro-2")),
+    )
     assert rows(one) == rows(same)
     assert same_weights(one, same)
     assert rows(one) != rows(other) and not same_weights(one, other)
 
 
-def start(project: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    """A training in a process group of its own, so that all of it can be killed from outside."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "recambio", "train", "micro", *arguments],
-        cwd=project,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def kill_after_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+def kill_after_step(process: Forked, run: Path, step: int) -> None:
     """SIGKILL once metrics.csv shows a step."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -115,32 +108,30 @@ def kill_after_step(process: subprocess.Popen[str], run: Path, step: int) -> Non
 
 @pytest.mark.parametrize("when", [5, 15, 25, 30])
 def test_a_killed_and_resumed_run_ends_with_the_same_weights(  # type: ignore[no-untyped-def]
-    when: int, recambio, project: Path, environment: dict[str, str]
+    when: int, recambio, start, unbroken, project: Path
 ) -> None:
     run = project / "runs" / "micro"
-    kill_after_step(start(project, environment), run, when)
+    kill_after_step(start(), run, when)
     assert not json.loads((run / "manifest.json").read_text())["finished"]
     resumed = recambio("train", "micro", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.strip() == "runs/micro"
-    unbroken = recambio("train", "micro", "--run", "runs/unbroken")
-    assert unbroken.returncode == 0, unbroken.stderr
-    assert same_weights(run, project / "runs" / "unbroken")
-    assert rows(run) == rows(project / "runs" / "unbroken")
+    assert same_weights(run, unbroken())
+    assert rows(run) == rows(unbroken())
     done = recambio("train", "micro", "--resume")
     assert done.returncode == 0 and "is finished" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_an_interrupt_ends_with_130_and_nothing_is_lost(  # type: ignore[no-untyped-def]
-    number: int, recambio, project: Path, environment: dict[str, str]
+    number: int, recambio, start, project: Path
 ) -> None:
     """The step is finished and saved: the resumed run ends with the weights of an unbroken one."""
     long = "training.validate_every=1000"  # no checkpoint but the interrupt's own
-    process = start(project, environment, "training.max_steps=2000", long)
+    process = start("training.max_steps=2000", long)
     run = project / "runs" / "micro"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (run / "metrics.csv").is_file():
+    while time.monotonic() < deadline and process.poll() is None and not (run / "metrics.csv").is_file():
         time.sleep(0.01)
     os.kill(process.pid, number)
     _, error = process.communicate(timeout=60)

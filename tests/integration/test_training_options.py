@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from tests.integration.test_training import kill_after_step, rows, same_weights, start
+from tests.integration.test_training import kill_after_step, rows, same_weights
 
 
 def logged(run: Path, key: str) -> dict[int, float]:
@@ -25,16 +25,14 @@ EMA = ("training.average={last: 0, ema: 0.8}",)
 
 @pytest.mark.parametrize("when", [5, 25])
 def test_a_killed_run_with_a_moving_average_ends_with_the_same_weights(  # type: ignore[no-untyped-def]
-    when: int, recambio, project: Path, environment: dict[str, str]
+    when: int, recambio, start, unbroken, project: Path
 ) -> None:
-    run, unbroken = project / "runs" / "micro", project / "runs" / "unbroken"
-    kill_after_step(start(project, environment, *EMA), run, when)
+    run, whole = project / "runs" / "micro", unbroken(*EMA)
+    kill_after_step(start(*EMA), run, when)
     resumed = recambio("train", "micro", "--resume", *EMA)
     assert resumed.returncode == 0, resumed.stderr
-    whole = recambio("train", "micro", "--run", "runs/unbroken", *EMA)
-    assert whole.returncode == 0, whole.stderr
-    assert same_weights(run, unbroken) and rows(run) == rows(unbroken)
-    states = [torch.load(r / "checkpoints" / "last.ckpt", weights_only=True) for r in (run, unbroken)]
+    assert same_weights(run, whole) and rows(run) == rows(whole)
+    states = [torch.load(r / "checkpoints" / "last.ckpt", weights_only=True) for r in (run, whole)]
     for name, tensor in states[0]["recambio"]["average"]["weights"].items():
         assert torch.equal(tensor, states[1]["recambio"]["average"]["weights"][name]), name
         assert torch.equal(states[0]["state_dict"][f"model.{name}"], states[1]["state_dict"][f"model.{name}"]), name
@@ -84,7 +82,7 @@ def test_a_moving_average_of_an_average_is_refused(recambio, project: Path) -> N
 
 
 def test_fine_tuning_starts_from_the_weights_of_a_run_and_survives_a_kill(  # type: ignore[no-untyped-def]
-    recambio, project: Path, environment: dict[str, str]
+    recambio, start, project: Path
 ) -> None:
     assert recambio("train", "micro", "training.max_steps=20").returncode == 0
     still = ("training.optimizer={name: adamw, lr: 1.0e-30, weight_decay: 0}", "training.init_from=runs/micro")
@@ -99,7 +97,7 @@ def test_fine_tuning_starts_from_the_weights_of_a_run_and_survives_a_kill(  # ty
         *("training.init_from=runs/micro", "training.init_partial=true"),
     )
     run = project / "runs" / "tuned"
-    kill_after_step(start(project, environment, *tune), run, 15)
+    kill_after_step(start(*tune), run, 15)
     resumed = recambio("train", "micro", "--resume", *tune)
     assert resumed.returncode == 0, resumed.stderr
     assert "started from runs/micro/weights.safetensors; anew: model.decoder.attention" in resumed.stderr
@@ -113,7 +111,7 @@ def test_fine_tuning_starts_from_the_weights_of_a_run_and_survives_a_kill(  # ty
     assert manifest["data"]["hashes"]["tokenizer"] == tokenizers[0]["fingerprint"]
 
     # A source that has become another is noticed before anything is trained on.
-    kill_after_step(start(project, environment, *tune, "name=late"), project / "runs" / "late", 5)
+    kill_after_step(start(*tune, "name=late"), project / "runs" / "late", 5)
     other = project / "runs" / "micro" / "checkpoints" / "best.safetensors"
     (project / "runs" / "micro" / "weights.safetensors").write_bytes(other.read_bytes())
     late = recambio("train", "micro", "--resume", *tune, "name=late")
@@ -125,11 +123,11 @@ def test_fine_tuning_starts_from_the_weights_of_a_run_and_survives_a_kill(  # ty
 
 
 def test_bfloat16_weights_are_trained_saved_and_resumed(  # type: ignore[no-untyped-def]
-    recambio, project: Path, environment: dict[str, str]
+    recambio, start, project: Path
 ) -> None:
     low = ("trainer.precision=bf16-true", *EMA)
     run = project / "runs" / "micro"
-    kill_after_step(start(project, environment, *low), run, 15)
+    kill_after_step(start(*low), run, 15)
     assert recambio("train", "micro", "--resume", *low).returncode == 0
     assert recambio("train", "micro", "--run", "runs/unbroken", *low).returncode == 0
     assert same_weights(run, project / "runs" / "unbroken")
@@ -219,10 +217,11 @@ class Hungry(LabelSmoothing):
     ],
 )  # fmt: skip
 def test_out_of_memory_is_one_line_and_loses_nothing(  # type: ignore[no-untyped-def]
-    full: str, where: str, remedy: str, recambio, project: Path
+    full: str, where: str, remedy: str, recambio, unbroken, project: Path
 ) -> None:
-    (project / "hungry.py").write_text(FULL)
-    loss = ("train", "micro", "--plugin", "hungry.py", "training.loss=hungry")
+    (project / "plugin.py").write_text(FULL)
+    hungry = ("--plugin", "plugin.py", "training.loss=hungry")
+    loss = ("train", "micro", *hungry)
     (project / "full").write_text(full)
     failed = recambio(*loss)
     assert failed.returncode == 1
@@ -236,8 +235,8 @@ def test_out_of_memory_is_one_line_and_loses_nothing(  # type: ignore[no-untyped
     advised = "decoding.batch_tokens=4096" if "validation" in full else "training.checkpoint_activations=true"
     resumed = recambio(*loss, "--resume", advised)
     assert resumed.returncode == 0, resumed.stderr
-    assert recambio(*loss, "--run", "runs/unbroken").returncode == 0
-    assert same_weights(run, project / "runs" / "unbroken") and rows(run) == rows(project / "runs" / "unbroken")
+    whole = unbroken(*hungry, plugin=FULL)
+    assert same_weights(run, whole) and rows(run) == rows(whole)
 
 
 def test_a_profiled_run_trains_the_same_weights(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]

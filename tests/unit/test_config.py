@@ -546,7 +546,7 @@ def raw_configs(draw: st.DrawFn) -> dict[str, Any]:
     )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(raw=raw_configs())
 def test_what_is_saved_loads_back_to_the_same_values(
     raw: dict[str, Any], tmp_path_factory: pytest.TempPathFactory

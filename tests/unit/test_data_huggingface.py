@@ -230,8 +230,11 @@ def test_a_fingerprint_is_the_librarys(tmp_path: Path, library: FakeLibrary) -> 
 def test_columns_of_a_data_set_may_be_the_sides(tmp_path: Path, library: FakeLibrary) -> None:
     library.splits["test"] = [{"english": "one", "spanish": "uno", "id": 1}]
     assert list(opus(tmp_path, source="english", target="spanish").read("test")) == [Pair("one", "uno")]
-    with pytest.raises(InputError, match=r"has no column 'translation'; it has english, spanish, id; name the fields"):
-        list(opus(tmp_path).read("test"))
+    for options, absent in (({}, {"source", "target"}), ({"source": "english"}, {"target"})):
+        with pytest.raises(InputError) as caught:
+            list(opus(tmp_path, **options).read("test"))
+        wrong = "has no column 'translation'; it has english, spanish, id; name a field of one of them"
+        assert set(caught.value.problems) == {f"data.corpus.{option}: {OPUS} {wrong}" for option in absent}
     library.splits["train"] = [{"translation": {"en": "one", "fr": "un"}}] * 2
     with pytest.raises(InputError, match=r"none of its 2 rows holds .*; one has translation\.en, translation\.fr"):
         list(opus(tmp_path).read("train"))

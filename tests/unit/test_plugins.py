@@ -273,11 +273,13 @@ class TestFromARunFolder:
 
     def manifest(self, *specs: str) -> list[dict[str, Any]]:
         """The entries of a run that was trained with these plugins, in a process of its own."""
-        saved = registry.snapshot()
+        saved, before = registry.snapshot(), set(sys.modules)
         entries = [p.to_dict() for p in load_plugins(specs)]
         registry.restore(saved)
         plugins._loaded.clear()
-        for name in [m for m in sys.modules if m.startswith(("recambio_plugin_", "fancy_parts", "outside_module"))]:
+        for name in [
+            m for m in set(sys.modules) - before if m.startswith(("recambio_plugin_", "fancy_parts", "outside_module"))
+        ]:
             del sys.modules[name]
         return json.loads(json.dumps(entries))
 

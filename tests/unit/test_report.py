@@ -53,7 +53,7 @@ def make_run(folder: Path, n_steps: int = 3000) -> list[SetResult]:
     folder.mkdir(parents=True, exist_ok=True)
     draw = random.Random(1)
     columns = ["step", "epoch", "train/loss", "train/nll", "train/lr", "train/grad_norm", "train/tokens_per_second"]
-    columns += ["train/tokens", "valid/nll", "valid/ppl", "valid/bleu"]
+    columns += ["train/wait", "train/tokens", "valid/nll", "valid/ppl", "valid/bleu"]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -69,7 +69,7 @@ def make_run(folder: Path, n_steps: int = 3000) -> list[SetResult]:
             "train/lr": lr,
         }
         row |= {"train/grad_norm": 0.5 + 3 * math.exp(-step / 200) + abs(draw.gauss(0, 0.1))}
-        row |= {"train/tokens_per_second": speed, "train/tokens": step * 4000.0}
+        row |= {"train/tokens_per_second": speed, "train/tokens": step * 4000.0, "train/wait": 0.03}
         writer.writerow(row)
         if step % 250 == 0:
             valid = nll + 0.15
@@ -216,7 +216,7 @@ def test_report_shows_everything(tmp_path):
     assert "What is missing" not in text
     ids = {a["id"] for _, a in page.tags if "id" in a}
     assert ids == {a["href"][1:] for a in page.named("a")} and len(ids) == 8
-    assert len(page.named("svg")) == 6
+    assert len(page.named("svg")) == 7
     assert "prefers-color-scheme" in path.read_text(encoding="utf-8")
 
 
@@ -267,7 +267,7 @@ def test_parts_that_are_missing_are_named(tmp_path):
     (stopped / "manifest.json").write_text('{"name": "tiny", "seed"')
     page = assert_inert(write_report(stopped).read_text(encoding="utf-8"))
     assert "manifest.json: can't be read" in page.text and "no test set has been scored" in page.text
-    assert len(page.named("svg")) == 6 and "max_steps" in page.text
+    assert len(page.named("svg")) == 7 and "max_steps" in page.text
 
 
 def test_metrics_of_a_killed_run_are_read(tmp_path):
@@ -313,6 +313,12 @@ def test_numbers_on_axes():
         "3e-05",
         "-20k",
     ]
+
+
+def test_what_training_waited_for_has_a_chart_with_a_title(tmp_path: Path) -> None:
+    make_run(tmp_path / "tiny")
+    page = write_report(tmp_path / "tiny").read_text(encoding="utf-8")
+    assert 'aria-label="Waiting for data: training ends at 0.03"' in page and ">train/wait<" not in page
 
 
 def test_chart_places_points_and_explains_them():

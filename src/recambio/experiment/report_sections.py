@@ -28,6 +28,7 @@ CHARTS: tuple[tuple[str, str, tuple[tuple[str, str], ...], bool], ...] = (
     ("Perplexity", "per target token, validation", (("valid/ppl", "validation"),), True),
     ("Learning rate", "per step", (("train/lr", "learning rate"),), False),
     ("Throughput", "target tokens per second", (("train/tokens_per_second", "training"),), False),
+    ("Waiting for data", "share of the time", (("train/wait", "training"),), False),
     ("Gradient norm", "before clipping", (("train/grad_norm", "training"),), True),
 )
 """Title, unit, columns with their labels, whether the axis is logarithmic."""

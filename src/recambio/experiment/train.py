@@ -44,7 +44,7 @@ from recambio.experiment.summary import print_summary, start_lines
 from recambio.experiment.translator import load
 from recambio.model.weights import read_step
 from recambio.plugins import warn_of_change
-from recambio.training.callbacks import Checkpoints, Interrupt, Limits, Profile, Progress
+from recambio.training.callbacks import Agreement, Checkpoints, Interrupt, Limits, Profile, Progress
 from recambio.training.compilation import Compilation, compile_layers
 from recambio.training.datamodule import TranslationData
 from recambio.training.memory import reported
@@ -255,7 +255,8 @@ def _fit(
         is_moving=average.ema is not None,
     )
     stopping = training.early_stopping
-    limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor)
+    agreement = Agreement()
+    limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor, agreement)
     progress = Progress(None, training.log_every)
     # The first process has written its choice, which is every rank's.
     precision = chosen_precision(values.trainer, manifest.precision)
@@ -270,7 +271,7 @@ def _fit(
         # The cursor moves before a checkpoint may be written, and the checkpoint knows of it before the limits strike.
         callbacks=[
             *([Profile(folder)] if training.profile else []),
-            *(checkpoints, limits, progress, Interrupt(checkpoints, training.validate_every)),
+            *(checkpoints, limits, progress, Interrupt(checkpoints, training.validate_every, agreement)),
         ],
         max_epochs=-1,
         val_check_interval=training.validate_every,

@@ -19,6 +19,8 @@ _HTML_NAMES = """
 _HTML = frozenset(_HTML_NAMES.split())
 # Most lines hold none of these, and are looked at no further.
 _ANY = re.compile(r"[<&%{]|://|www\.")
+# Escaped again and again; undone one by one, a line of nothing else would take minutes.
+_AMPERSANDS = re.compile(r"&(?:(?:amp|AMP|#0{0,5}38|#[xX]0{0,4}26);){2,}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 # "a < b", "<user@example.com>" and "<file name>" are none.
 _TAG = re.compile(
@@ -84,7 +86,7 @@ class Markup(CleaningStep):
 
 
 def _unescaped(text: str) -> str:
-    before, found = "", text
+    before, found = "", _AMPERSANDS.sub("&amp;", text)
     while found != before:
         before, found = found, _ENTITY.sub(_character, found)
     if found == text:

@@ -124,10 +124,11 @@ class HuggingFaceCorpus(Corpus):
         data_set = self._data_set(split)
         columns = [path[0] for path in self.field_paths]
         known = data_set.column_names
-        if absent := [column for column in columns if column not in known]:
+        absent = [(option, at) for option, at in zip(("source", "target"), columns, strict=True) if at not in known]
+        if absent:
             raise InputError(
-                f"data.corpus.source: {self.path} has no column {absent[0]!r}; it has {', '.join(known)}; "
-                "name the fields with data.corpus.source and target"
+                f"data.corpus.{option}: {self.path} has no column {column!r}; it has {', '.join(known)}; name a field of one of them"
+                for option, column in absent
             )
         name = f"{self.path}/{self.names[split]}"
         pairs = RecordPairs(name, "row", self.fields, strict=strict, on_bad=on_bad)

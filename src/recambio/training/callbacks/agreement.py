@@ -1,4 +1,4 @@
-"""One decision for all ranks, without a wait in any step."""
+"""Decisions for all ranks, without a wait in any step."""
 
 from __future__ import annotations
 
@@ -15,40 +15,46 @@ class Agreement:
     that asked the others for an answer in every step would have the host wait for the device, and the devices for each other. It
     goes through gloo, on the host, whatever the gradients go through.
 
-    On one rank a wish is granted at once.
+    One agreement serves all who ask, each for a subject of its own; the group of processes is made when it is first needed. On one rank a
+    wish is granted at once.
     """
 
     def __init__(self) -> None:
         self._group: Any = None
-        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-            self._group = distributed.new_group(backend="gloo")
-        self._under_way: tuple[Tensor, Any] | None = None
+        self._is_open = False
+        self._under_way: dict[str, tuple[Tensor, Any]] = {}
 
-    def ask(self, wish: bool) -> bool:
+    def ask(self, subject: str, wish: bool) -> bool:
         """To be called by every rank in every step. Returns: whether any rank wished so in the step before."""
-        if self._group is None:
+        if self._is_alone():
             return wish
-        agreed = self._answer()
-        self._send(wish)
+        agreed = self._answer(subject)
+        self._send(subject, wish)
         return agreed
 
-    def settle(self, wish: bool) -> bool:
+    def settle(self, subject: str, wish: bool) -> bool:
         """Likewise where all ranks stand still anyhow. Returns: whether any rank wishes so now."""
-        if self._group is None:
+        if self._is_alone():
             return wish
-        self._answer()
-        self._send(wish)
-        return self._answer()
+        self._answer(subject)
+        self._send(subject, wish)
+        return self._answer(subject)
 
-    def _send(self, wish: bool) -> None:
+    def _is_alone(self) -> bool:
+        if not self._is_open:
+            self._is_open = True
+            if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+                self._group = distributed.new_group(backend="gloo")
+        return self._group is None
+
+    def _send(self, subject: str, wish: bool) -> None:
         wished = torch.tensor([int(wish)])
         work = distributed.all_reduce(wished, distributed.ReduceOp.MAX, group=self._group, async_op=True)
-        self._under_way = wished, work
+        self._under_way[subject] = wished, work
 
-    def _answer(self) -> bool:
-        if self._under_way is None:
+    def _answer(self, subject: str) -> bool:
+        if subject not in self._under_way:
             return False
-        wished, work = self._under_way
+        wished, work = self._under_way.pop(subject)
         work.wait()
-        self._under_way = None
         return bool(wished.item())

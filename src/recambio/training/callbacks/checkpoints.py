@@ -105,6 +105,8 @@ class Checkpoints(L.Callback):
         with trainer.lightning_module.state_weights():  # type: ignore[operator]
             trainer.save_checkpoint(aside)
         if trainer.is_global_zero:
+            with aside.open("rb+") as file:
+                os.fsync(file.fileno())
             os.replace(aside, self.folder / "last.ckpt")
 
     def snapshot(self, step: int) -> Path:

@@ -24,19 +24,19 @@ class Interrupt(L.Callback):
     Args:
         checkpoints: What saves the state.
         validate_every: Steps between validations, which save the state themselves.
+        agreement: By which all ranks stop after the same step.
     """
 
-    def __init__(self, checkpoints: Checkpoints, validate_every: int) -> None:
+    def __init__(self, checkpoints: Checkpoints, validate_every: int, agreement: Agreement) -> None:
         self.checkpoints = checkpoints
         self.validate_every = validate_every
         self.is_asked = False
-        self._agreement: Agreement | None = None
+        self._agreement = agreement
         self._previous: dict[int, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over ctrl-C."""
         self._take_over(signal.SIGINT)
-        self._agreement = Agreement()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over SIGTERM, from Lightning."""
@@ -47,16 +47,14 @@ class Interrupt(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and stop; where a validation is due, that comes first and saves."""
-        assert self._agreement is not None
-        if not self._agreement.ask(self.is_asked) or trainer.global_step % self.validate_every == 0:
+        if not self._agreement.ask("interrupt", self.is_asked) or trainer.global_step % self.validate_every == 0:
             return
         self.checkpoints.save_state(trainer)
         raise KeyboardInterrupt
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop after the validation, whose checkpoint is written by now."""
-        assert self._agreement is not None
-        if self._agreement.settle(self.is_asked):
+        if self._agreement.settle("interrupt", self.is_asked):
             raise KeyboardInterrupt
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

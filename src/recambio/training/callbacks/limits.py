@@ -20,6 +20,7 @@ class Limits(L.Callback):
         patience: Validations without improvement of the monitored score before stopping; None for never.
         min_delta: What counts as an improvement.
         monitor: ``nll`` (falls) or ``bleu`` (rises).
+        agreement: By which all ranks stop for time after the same step.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Limits(L.Callback):
         patience: int | None = None,
         min_delta: float = 0.0,
         monitor: str = "nll",
+        agreement: Agreement | None = None,
     ) -> None:
         self.max_steps = max_steps
         self.max_minutes = max_minutes
@@ -40,11 +42,10 @@ class Limits(L.Callback):
         self.reason = ""
         self._spent = 0.0
         self._since = time.monotonic()
-        self._agreement: Agreement | None = None
+        self._agreement = agreement or Agreement()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
-        self._agreement = Agreement()
         self._since = time.monotonic()
         is_done = self.max_steps is not None and trainer.global_step >= self.max_steps
         if is_done or (self.patience is not None and self.bad >= self.patience):
@@ -58,8 +59,7 @@ class Limits(L.Callback):
         if stop:
             self.reason = f"reached max_steps={self.max_steps}"
         elif self.max_minutes is not None:
-            assert self._agreement is not None
-            stop = self._agreement.ask(self.minutes() >= self.max_minutes)
+            stop = self._agreement.ask("minutes", self.minutes() >= self.max_minutes)
             self.reason = f"reached max_minutes={self.max_minutes}" if stop else ""
         if stop:
             trainer.should_stop = True

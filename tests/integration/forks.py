@@ -1,0 +1,283 @@
+"""Commands of recambio in forks of one process that has done the imports, which take longer than what most of them do.
+
+A fork is a process of its own: it has its own environment, folder, outputs, process group and random numbers, it can be interrupted and
+killed, and it can kill itself at a named moment. Two things it shares with its siblings, the seed of string hashes and whatever was
+imported: what both could hide is tested by whole processes (the fixture ``whole``).
+
+``python forks.py FOLDER`` serves jobs from ``FOLDER/jobs``, a pipe.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Moment = tuple[str, int]
+"""``before`` or ``after`` the count-th renaming of a file into place, or ``within`` the count-th writing of one."""
+
+
+class Forked:
+    """A command under way, with what is needed of ``subprocess.Popen``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.returncode: int | None = None
+        self.pid = int(_await(folder / "pid", 60))
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        with contextlib.suppress(FileNotFoundError):
+            self.returncode = int((self._folder / "status").read_text())
+        return self.returncode
+
+    def communicate(self, timeout: float = 240) -> tuple[str, str]:
+        """Both outputs, once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: It hasn't; it is killed then.
+        """
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                os.killpg(self.pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired("recambio", timeout, *map(str.encode, self._outputs()))
+            time.sleep(0.005)
+        return self._outputs()
+
+    def _outputs(self) -> tuple[str, str]:
+        out, err = ((self._folder / name).read_bytes().decode(errors="replace") for name in ("out", "err"))
+        return out, err
+
+
+class Forks:
+    """Starts commands.
+
+    Args:
+        folder: For jobs and their outputs.
+        environment: Of the process that is forked.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._folder = folder
+        os.mkfifo(folder / "jobs")
+        self._server = subprocess.Popen([sys.executable, __file__, str(folder)], env=environment)
+
+    def start(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        environment: dict[str, str],
+        stdin: str | None = None,
+        moment: Moment | None = None,
+    ) -> Forked:
+        """Start ``recambio ARGUMENTS``.
+
+        Args:
+            arguments: Of the command.
+            cwd: Its working folder.
+            environment: Its environment.
+            stdin: What it can read.
+            moment: When it kills itself.
+        """
+        assert self._server.poll() is None, "the process that is forked has ended"
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        (folder / "in").write_text(stdin or "")
+        _hand_over(folder, {"arguments": [*arguments], "cwd": str(cwd), "environment": environment, "moment": moment})
+        return Forked(folder)
+
+    def script(self, file: Path) -> None:
+        """Write an executable that is ``recambio`` to a shell."""
+        file.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{__file__}" --as-a-command "{self._folder}" "$@"\n')
+        file.chmod(0o755)
+
+    def close(self) -> None:
+        """No more commands."""
+        self._server.kill()
+        self._server.wait()
+
+
+def _hand_over(folder: Path, job: dict[str, Any]) -> None:
+    (folder / "job").write_text(json.dumps(job))
+    with (folder.parent / "jobs").open("w") as pipe:
+        pipe.write(f"{folder}\n")
+
+
+def as_a_command(forks: Path, arguments: list[str]) -> int:
+    """A fork with this process's environment, folder, input and outputs. Returns: its exit status."""
+    folder = Path(tempfile.mkdtemp(dir=forks))
+    for number, name in enumerate(("in", "out", "err")):
+        (folder / name).symlink_to(f"/proc/{os.getpid()}/fd/{number}")
+    _hand_over(folder, {"arguments": arguments, "cwd": os.getcwd(), "environment": dict(os.environ), "moment": None})
+    command = Forked(folder)
+    while command.poll() is None:
+        time.sleep(0.005)
+    return command.returncode or 0
+
+
+def _await(file: Path, seconds: float) -> str:
+    deadline = time.monotonic() + seconds
+    while not file.is_file():
+        assert time.monotonic() < deadline, f"no {file}"
+        time.sleep(0.002)
+    return file.read_text()
+
+
+def _written(file: Path, text: str) -> None:
+    aside = file.with_suffix(".part")
+    aside.write_text(text)
+    aside.rename(file)
+
+
+# ------------------------------------------------------------------------------------------- the process that is forked
+
+
+def serve(folder: Path) -> None:
+    """Fork for each job, until the process that started this one is gone."""
+    import lightning
+    import safetensors.torch  # noqa: F401
+
+    import recambio.experiment.evaluate
+    import recambio.experiment.train
+    import recambio.experiment.translate  # noqa: F401
+    from recambio import registry
+
+    del lightning
+    registry.load_builtins()
+    pipe = os.open(folder / "jobs", os.O_RDWR)
+    parent, pending = os.getppid(), b""
+    while os.getppid() == parent:
+        if not select.select([pipe], [], [], 1.0)[0]:
+            continue
+        *lines, pending = (pending + os.read(pipe, 65536)).split(b"\n")
+        for line in lines:
+            if not os.fork():
+                os.close(pipe)
+                _attend(Path(line.decode()))
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _attend(folder: Path) -> None:
+    """Fork the command, and write down how it ended."""
+    job = json.loads((folder / "job").read_text())
+    child = os.fork()
+    if child:
+        _written(folder / "pid", str(child))
+        _, status = os.waitpid(child, 0)
+        _written(folder / "status", str(os.waitstatus_to_exitcode(status)))
+        os._exit(0)
+    status = 1
+    try:
+        _become(folder, job)
+        status = _main(job["arguments"])
+        atexit._run_exitfuncs()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _become(folder: Path, job: dict[str, Any]) -> None:
+    """Take on all that a process of its own would have."""
+    import importlib.util
+    import random
+
+    import numpy
+    import torch
+
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, name, flags in ((0, "in", os.O_RDONLY), (1, "out", os.O_WRONLY), (2, "err", os.O_WRONLY)):
+        os.dup2(os.open(folder / name, flags | os.O_CREAT | os.O_APPEND), number)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+    os.chdir(job["cwd"])
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    sys.path[1:1] = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in sys.path]
+    # Lightning starts the other ranks by what these say.
+    sys.argv = ["recambio", *job["arguments"]]
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec("recambio.__main__")
+    random.seed()
+    numpy.random.seed()
+    torch.seed()
+    if job["moment"]:
+        _die_at(*job["moment"])
+
+
+def _main(arguments: list[str]) -> int:
+    import traceback
+
+    from recambio import cli
+
+    try:
+        return cli.main(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_at(which: str, count: int) -> None:
+    """Let this process kill itself at a moment."""
+    import safetensors.torch
+    import torch
+
+    seen = [0]
+
+    def is_now() -> bool:
+        seen[0] += 1
+        return seen[0] == count
+
+    def torn(write: Callable[..., Any]) -> Callable[..., Any]:
+        def half(content: Any, file: Any, *arguments: Any, **options: Any) -> None:
+            write(content, file, *arguments, **options)
+            if is_now():
+                if isinstance(file, str | Path):
+                    os.truncate(file, os.path.getsize(file) // 2)
+                _die()
+
+        return half
+
+    if which == "within":
+        for module, name in ((torch, "save"), (safetensors.torch, "save_file")):
+            setattr(module, name, torn(getattr(module, name)))
+        import recambio.model.weights as weights
+
+        weights.save_file = safetensors.torch.save_file  # type: ignore[attr-defined]
+        return
+    replace = os.replace
+
+    def renamed(*arguments: Any) -> None:
+        now = is_now()
+        if now and which == "before":
+            _die()
+        replace(*arguments)
+        if now:
+            _die()
+
+    os.replace = renamed  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--as-a-command":
+        sys.exit(as_a_command(Path(sys.argv[2]), sys.argv[3:]))
+    serve(Path(sys.argv[1]))
