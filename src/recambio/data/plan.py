@@ -1,9 +1,9 @@
 """The batch plan: which sentences are trained on together, when, and on which rank.
 
-An epoch is one sequence of device batches, a pure function of (seed, epoch, data hash, ``batch_tokens``, parts); neither the ranks
-nor the model enter. A step takes the next ``ranks * accumulate`` of them. A resume on another number of ranks therefore cuts the
-same sequence again, from the batch that the cursor points at, and every sentence still comes as often in the epoch: once, unless a part
-of the corpus has another weight (:mod:`recambio.data.parts`).
+An epoch is one sequence of device batches, a pure function of (seed, epoch, data hash, ``batch_tokens``, parts, and how
+segmentations are sampled, if they are); neither the ranks nor the model enter. A step takes the next ``ranks * accumulate`` of
+them. A resume on another number of ranks therefore cuts the same sequence again, from the batch that the cursor points at, and
+every sentence still comes as often in the epoch: once, unless a part of the corpus has another weight (:mod:`recambio.data.parts`).
 
 Lengths are those of the token store, without special tokens. A batch holds one more position on each side: the source ends
 with EOS; the target is SOS y1..yn as the decoder's input and y1..yn EOS as what it predicts.
@@ -11,7 +11,7 @@ with EOS; the target is SOS y1..yn as the decoder's input and y1..yn EOS as what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -105,6 +105,8 @@ class TrainingPlan:
         ranks: Processes that train together.
         accumulate: Device batches of each rank in one step.
         parts: The parts of the token store, in order, with their weights; by default all of it, once an epoch.
+        lengths: Gives the lengths on both sides in an epoch, where the same sentences have other tokens in each. None of them may exceed
+            ``batch_tokens``.
 
     Raises:
         InputError: There is no sentence, or one alone exceeds ``batch_tokens``.
@@ -121,6 +123,7 @@ class TrainingPlan:
         ranks: int = 1,
         accumulate: int = 1,
         parts: Sequence[Part] = (),
+        lengths: Callable[[int], tuple[Ints, Ints]] | None = None,
     ) -> None:
         if ranks < 1 or accumulate < 1:
             raise ValueError(f"`ranks` and `accumulate` must be at least 1, but are {ranks} and {accumulate}")
@@ -142,6 +145,7 @@ class TrainingPlan:
         self.batch_tokens = batch_tokens
         self.ranks = ranks
         self.accumulate = accumulate
+        self._lengths = lengths
         self._epochs: dict[int, EpochPlan] = {}
 
     @property
@@ -206,7 +210,10 @@ class TrainingPlan:
 
     def _planned(self, epoch: int) -> EpochPlan:
         sentences = epoch_sentences(self.parts, epoch, self.seed, self.data_hash)
-        source, target = self.source_lengths[sentences], self.target_lengths[sentences]
+        if self._lengths is None:
+            source, target = self.source_lengths[sentences], self.target_lengths[sentences]
+        else:
+            source, target = (lengths[sentences] + 1 for lengths in self._lengths(epoch))
         bits = bit_generator(self.seed, epoch, self.data_hash)
         shuffled = np.argsort(bits.random_raw(len(source)), kind="stable")
         # Sentences of equal lengths stand together, in random order among themselves. The source length runs up and down in

@@ -20,6 +20,7 @@ class Limits(L.Callback):
         patience: Validations without improvement of the monitored score before stopping; None for never.
         min_delta: What counts as an improvement.
         monitor: ``nll`` (falls) or ``bleu`` (rises).
+        max_epochs: Epochs of the data, for runs whose steps aren't known beforehand; None for no limit.
     """
 
     def __init__(
@@ -29,8 +30,10 @@ class Limits(L.Callback):
         patience: int | None = None,
         min_delta: float = 0.0,
         monitor: str = "nll",
+        max_epochs: int | None = None,
     ) -> None:
         self.max_steps = max_steps
+        self.max_epochs = max_epochs
         self.max_minutes = max_minutes
         self.patience = patience
         self.min_delta = min_delta
@@ -57,6 +60,9 @@ class Limits(L.Callback):
         stop = self.max_steps is not None and trainer.global_step >= self.max_steps
         if stop:
             self.reason = f"reached max_steps={self.max_steps}"
+        elif self.max_epochs is not None and trainer.datamodule.cursor.epoch >= self.max_epochs:  # type: ignore[attr-defined]
+            stop = True
+            self.reason = f"reached max_epochs={self.max_epochs}"
         elif self.max_minutes is not None:
             assert self._agreement is not None
             stop = self._agreement.ask(self.minutes() >= self.max_minutes)
