@@ -24,9 +24,10 @@ from recambio.data.cache import discard, discard_stale, leased
 from recambio.data.plan import Cursor
 from recambio.data.prepare import Prepared
 from recambio.data.sampled import SampledStores, Sampling
+from recambio.data.store import TokenStore
 from recambio.data.tokenizers import SIDES
 from recambio.errors import InputError
-from recambio.experiment.prepare import sampling_of
+from recambio.experiment.prepare import run, sampling_of
 from recambio.training.datamodule import TranslationData, _Steps
 from recambio.training.module import StepBatch
 from tests.unit.test_data_prepare import Sentences, prepared
@@ -128,6 +129,12 @@ def test_epochs_that_are_passed_are_removed_and_made_again_alike(made: Prepared,
     theirs.release(3)
     assert not theirs.folder(2).exists()
     assert [stores(made, tmp_path).store(epoch).content_hash for epoch in range(4)] == hashes
+    mine.close()
+    assert mine.folder(3).is_dir(), "a run that was interrupted goes on with it"
+    for epoch in range(4):
+        theirs.store(epoch)
+    theirs.close(is_done=True)
+    assert [theirs.folder(epoch).is_dir() for epoch in range(4)] == [True, False, False, False]
 
 
 def test_a_lease_keeps_a_folder_and_what_nobody_wants_goes(tmp_path: Path) -> None:
@@ -158,8 +165,12 @@ def test_the_next_epoch_is_made_by_another_process(
     assert ahead._helper is not None and ahead._helper.wait(60) == 0
     monkeypatch.setattr(ahead, "_build", None)  # it is there
     assert ahead.store(1).content_hash == here.content_hash
-    ahead.close()
-    assert ahead._helper is None
+    other = stores(made, tmp_path / "there")
+    other.store(1)
+    other.close(is_done=True)
+    assert ahead.folder(1).is_dir(), "it was asked for, so no other run removes it"
+    ahead.close(is_done=True)
+    assert ahead._helper is None and not ahead.folder(1).exists()
 
 
 def test_the_other_process_ends_with_the_one_that_asked(made: Prepared, tmp_path: Path) -> None:
@@ -307,6 +318,22 @@ def test_the_config_says_how() -> None:
     bpe = {"name": "bpe"}
     assert sampling_of(loaded(regularization={"dropout": 0.1}, tokenizer=bpe)) == Sampling("dropout", 0.1, 1, 128)
     assert sampling_of(loaded(regularization={"dropout": 0.0}, tokenizer=bpe)) is None
+
+
+def test_data_prepare_says_what_it_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RECAMBIO_CACHE", str(tmp_path))
+    corpus = {"name": "embedded", "train_size": 100, "dev_size": 5, "test_size": 5}
+    vocabulary = {"name": "unigram", "vocabulary_size": 400}
+    run(loaded(corpus=corpus, tokenizer=vocabulary, regularization={"alpha": 0.2}))
+    line = next(line for line in capsys.readouterr().out.splitlines() if "sampled" in line)
+    (folder,) = (tmp_path / "sampled").iterdir()
+    source, target = (f"{len(TokenStore(folder).tokens(side)):,}" for side in SIDES)
+    assert line == (
+        f"  segmentations sampled with alpha 0.2: {source} source and {target} target tokens in the first epoch; "
+        "0 pairs too long for it"
+    )
 
 
 @pytest.mark.parametrize(

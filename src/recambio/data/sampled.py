@@ -75,7 +75,8 @@ class SampledStores:
         self.plain = plain
         self.text = text
         self.cache = cache
-        self._open: dict[int, tuple[TokenStore, TextIO]] = {}
+        self._stores: dict[int, TokenStore] = {}
+        self._leases: dict[int, TextIO] = {}
         self._helper: subprocess.Popen[bytes] | None = None
 
     def __reduce__(self) -> tuple[type[SampledStores], tuple[Any, ...]]:
@@ -94,20 +95,19 @@ class SampledStores:
             epoch: Which.
             progress: Told how many pairs are done, and of how many.
         """
-        if epoch not in self._open:
-            folder = self.folder(epoch)
-            lease = leased(folder)
+        if epoch not in self._stores:
+            folder = self._leased(epoch)
             if published(folder, lambda aside: self._build(aside, epoch, progress), TokenStore.is_complete):
                 discard_stale(folder.parent)
             with suppress(OSError):
                 os.utime(folder)
-            self._open[epoch] = TokenStore(folder), lease
-        return self._open[epoch][0]
+            self._stores[epoch] = TokenStore(folder)
+        return self._stores[epoch]
 
     def ahead(self, epoch: int) -> None:
         """Have another process make an epoch's store meanwhile. If that fails, :meth:`store` makes it."""
         is_busy = self._helper is not None and self._helper.poll() is None
-        if is_busy or len(self.plain) < _WORTH_A_PROCESS or TokenStore.is_complete(self.folder(epoch)):
+        if is_busy or len(self.plain) < _WORTH_A_PROCESS or TokenStore.is_complete(self._leased(epoch)):
             return
         vocabulary = {file: base64.b64encode(content).decode() for file, content in self.tokenizer.models().items()}
         job = {
@@ -143,19 +143,34 @@ class SampledStores:
 
         The first epoch's stays: it tells how long the epochs are, and other runs with this seed start with it.
         """
-        for epoch in [e for e in self._open if 0 < e < before]:
-            self._open.pop(epoch)[1].close()
+        for epoch in [e for e in self._leases if 0 < e < before]:
+            self._stores.pop(epoch, None)
+            self._leases.pop(epoch).close()
             discard(self.folder(epoch))
 
-    def close(self) -> None:
-        """Stop the other process, and let go of what is open without removing it."""
+    def close(self, is_done: bool = False) -> None:
+        """Stop the other process and let go of everything.
+
+        Args:
+            is_done: Whether no run goes on from here: the stores are removed as by :meth:`release`.
+        """
         if self._helper is not None:
             self._helper.terminate()
             self._helper.wait()
             self._helper = None
-        for _, lease in self._open.values():
+        if is_done:
+            self.release(max(self._leases, default=0) + 1)
+        for lease in self._leases.values():
             lease.close()
-        self._open.clear()
+        self._leases.clear()
+        self._stores.clear()
+
+    def _leased(self, epoch: int) -> Path:
+        """The folder of an epoch's store, which no other run removes from here on."""
+        folder = self.folder(epoch)
+        if epoch not in self._leases:
+            self._leases[epoch] = leased(folder)
+        return folder
 
     def _build(self, aside: Path, epoch: int, progress: Callable[[int, int], None] | None) -> None:
         places: NDArray[np.int64] = np.fromfile(self.text / PLACES, np.int64)

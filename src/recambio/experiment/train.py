@@ -346,7 +346,7 @@ def _fit(
             raise KeyboardInterrupt from None
         raise
     finally:
-        batches.leave()
+        batches.leave(is_done=trainer.state.finished)
     return trainer, module, checkpoints, limits
 
 

@@ -164,11 +164,10 @@ class TranslationData(L.LightningDataModule):
         if self.trainer.local_rank == 0 and not is_last:
             self.sampled.ahead(cursor.epoch + 1)
 
-    def leave(self) -> None:
-        """Stop what is being made for later epochs. The epoch in progress stays for a run that goes on."""
+    def leave(self, is_done: bool) -> None:
+        """Stop what is being made for later epochs; unless training is done, what is there stays for a run that goes on."""
         if self.sampled is not None:
-            self.sampled.release(self.cursor.epoch)
-            self.sampled.close()
+            self.sampled.close(is_done)
 
     def steps(self, epochs: int, ranks: int, start: Cursor = _BEGINNING) -> int:
         """Optimiser steps from a cursor to the end of the first ``epochs`` epochs.
