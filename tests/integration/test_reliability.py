@@ -191,6 +191,28 @@ def test_a_run_goes_on_with_other_numbers_of_ranks_and_takes_every_sentence_once
     assert broken["steps"] != whole["steps"]
 
 
+def test_a_run_with_sampled_segmentations_goes_on_in_a_later_epoch(  # type: ignore[no-untyped-def]
+    recambio, project: Path, environment: dict[str, str]
+) -> None:
+    """Killed in the second epoch; the decay to the end of the run is that of a run that went through."""
+    few = ["data.corpus.train_size=200", "data.regularization.alpha=0.2", "training.schedule.name=linear"]
+    few += [
+        "training.schedule.warmup=5",
+        "training.max_steps=null",
+        "training.max_epochs=2",
+        "training.validate_every=4",
+    ]
+    # The 20th file that is renamed into place is one of the second epoch; the second training ends before it would be killed.
+    moments = [["after", 20], ["after", 1000]]
+    assert killed(project, environment, ["--resume", *few], moments=moments) == [-signal.SIGKILL, 0]
+    before, after = (project / "log.txt").read_text().split("(resumed)")
+    assert "epoch 1" in before and "epoch 1" in after and "epoch 0" not in after
+    assert "training ended: reached max_epochs=2" in after
+    unbroken(recambio, *few)
+    assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
+    assert rows(project / "runs" / "micro") == rows(project / "runs" / "unbroken")
+
+
 def test_validation_scores_every_sentence_once_on_more_ranks_than_sentences(  # type: ignore[no-untyped-def]
     recambio, project: Path
 ) -> None:

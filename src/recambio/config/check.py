@@ -49,6 +49,7 @@ def part_problems(values: Mapping[str, Any]) -> Iterator[str]:
         nodes = [(f"{path}.{i}", n) for i, n in enumerate(node)] if isinstance(node, list) else [(path, node)]
         for where, entry in nodes:
             yield from kind.problems(entry, where)
+    yield from _regularization_problems(values["data"])
     yield from _site_problems(values)
     yield from _pair_problems(values)
 
@@ -122,6 +123,17 @@ def _stack_problems(values: Mapping[str, Any], stack: str) -> Iterator[str]:
             yield f"model.{stack}.position_layers: layers are 0 to {n_layers - 1}, but this names {wrong[0]}"
         if len(set(layers)) != len(layers):
             yield f"model.{stack}.position_layers: names a layer twice: {layers}"
+
+
+def _regularization_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """Sampling of segmentations that the tokenizer can't do."""
+    from recambio.data.tokenizers.base import regularization_problem
+
+    node, options = data["tokenizer"], data["regularization"]
+    if isinstance(options, Mapping) and _is_sound("tokenizer", node):
+        cls = registry.TOKENIZER.get(registry.TOKENIZER.resolve(node)[0]).cls
+        problems = (regularization_problem(option, cls) for option, strength in options.items() if strength)
+        yield from filter(None, problems)
 
 
 def _site_problems(values: Mapping[str, Any]) -> Iterator[str]:

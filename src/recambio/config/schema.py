@@ -64,6 +64,20 @@ class Overlap:
 
 
 @dataclass
+class Regularization:
+    """Subword regularization: other segmentations of the training pairs in each epoch. What is scored never has them.
+
+    Attributes:
+        alpha: For a unigram vocabulary. A segmentation comes with its probability to the power of alpha, normalised: the smaller, the more
+            of them come; 0.1 to 0.5 is usual. None leaves every text its best one.
+        dropout: For a bpe vocabulary. The share of merges left out of each step; 0.1 is usual.
+    """
+
+    alpha: float | None = number(None, 0, open_low=True)
+    dropout: float = number(0.0, 0, 1)
+
+
+@dataclass
 class Data:
     """Where sentence pairs come from and how they become batches.
 
@@ -72,6 +86,7 @@ class Data:
         batch_tokens: Size of a device batch in tokens, padding included, of the longer side.
         max_length: Longest training sentence in tokens, end of sentence included.
         overlap: Evaluation sentences in the training pairs.
+        regularization: Sampling of their segmentations.
     """
 
     root: str | None = None
@@ -83,6 +98,7 @@ class Data:
     batch_tokens: int = number(4096, 1)
     max_length: int = number(128, 2)
     overlap: Overlap = field(default_factory=Overlap)
+    regularization: Regularization = field(default_factory=Regularization)
 
 
 @dataclass

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 try:
     import fcntl
@@ -141,6 +141,50 @@ def _alone(folder: Path) -> Iterator[None]:
             with suppress(OSError):  # no locks here
                 fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def leased(folder: Path) -> TextIO:
+    """Keep others from removing a folder by :func:`discard`, whether it is there yet or not, until what this returns is closed."""
+    lease = _lease(folder).open("w")
+    if fcntl is not None:
+        with suppress(OSError):  # no locks here, where nothing is discarded either
+            fcntl.flock(lease, fcntl.LOCK_SH)
+    return lease
+
+
+def discard(folder: Path) -> bool:
+    """Remove a folder that can be built again.
+
+    Returns:
+        Whether it is gone. It stays while a process has a lease of it, and where there are no locks to tell.
+    """
+    if fcntl is None:
+        return False
+    with _lease(folder).open("w") as lease:
+        try:
+            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            os.rename(folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+    return True
+
+
+def discard_stale(parent: Path) -> None:
+    """Remove the folders that nobody has touched for long."""
+    limit = time.time() - _STALE_SECONDS
+    for path in parent.glob("[!.]*"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < limit:
+                discard(path)
+
+
+def _lease(folder: Path) -> Path:
+    locks = folder.parent.parent / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return locks / f"{folder.parent.name}-{folder.name}-lease"
 
 
 def _rename(aside: Path, folder: Path, is_complete: Callable[[Path], bool]) -> None:

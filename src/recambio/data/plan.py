@@ -1,9 +1,9 @@
 """The batch plan: which sentences are trained on together, when, and on which rank.
 
-An epoch is one sequence of device batches, a pure function of (seed, epoch, data hash, ``batch_tokens``, parts); neither the ranks
-nor the model enter. A step takes the next ``ranks * accumulate`` of them. A resume on another number of ranks therefore cuts the
-same sequence again, from the batch that the cursor points at, and every sentence still comes as often in the epoch: once, unless a part
-of the corpus has another weight (:mod:`recambio.data.parts`).
+An epoch is one sequence of device batches, a pure function of (seed, epoch, data hash, ``batch_tokens``, parts, and how
+segmentations are sampled, if they are); neither the ranks nor the model enter. A step takes the next ``ranks * accumulate`` of
+them. A resume on another number of ranks therefore cuts the same sequence again, from the batch that the cursor points at, and
+every sentence still comes as often in the epoch: once, unless a part of the corpus has another weight (:mod:`recambio.data.parts`).
 
 Lengths are those of the token store, without special tokens. A batch holds one more position on each side: the source ends
 with EOS; the target is SOS y1..yn as the decoder's input and y1..yn EOS as what it predicts.
@@ -11,7 +11,7 @@ with EOS; the target is SOS y1..yn as the decoder's input and y1..yn EOS as what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -105,6 +105,8 @@ class TrainingPlan:
         ranks: Processes that train together.
         accumulate: Device batches of each rank in one step.
         parts: The parts of the token store, in order, with their weights; by default all of it, once an epoch.
+        lengths: Gives the lengths on both sides in an epoch, where the same sentences have other tokens in each. None of them may exceed
+            ``batch_tokens``.
 
     Raises:
         InputError: There is no sentence, or one alone exceeds ``batch_tokens``.
@@ -121,6 +123,7 @@ class TrainingPlan:
         ranks: int = 1,
         accumulate: int = 1,
         parts: Sequence[Part] = (),
+        lengths: Callable[[int], tuple[Ints, Ints]] | None = None,
     ) -> None:
         if ranks < 1 or accumulate < 1:
             raise ValueError(f"`ranks` and `accumulate` must be at least 1, but are {ranks} and {accumulate}")
@@ -142,6 +145,7 @@ class TrainingPlan:
         self.batch_tokens = batch_tokens
         self.ranks = ranks
         self.accumulate = accumulate
+        self._lengths = lengths
         self._epochs: dict[int, EpochPlan] = {}
 
     @property
@@ -206,13 +210,16 @@ class TrainingPlan:
 
     def _planned(self, epoch: int) -> EpochPlan:
         # Arrays as long as the epoch are what planning takes memory for: they are narrow, and freed as soon as may be.
+        lengths = self.source_lengths, self.target_lengths
+        if self._lengths is not None:
+            lengths = tuple(side.astype(np.int32) + np.int32(1) for side in self._lengths(epoch))
         sentences = epoch_sentences(self.parts, epoch, self.seed, self.data_hash)
         bits = bit_generator(self.seed, epoch, self.data_hash)
         shuffled = sentences[_sorting(bits.random_raw(len(sentences)))]
         del sentences
-        order = shuffled[_sorting(self._sort_keys(shuffled))]
+        order = shuffled[_sorting(_sort_keys(*(side[shuffled] for side in lengths)))]
         del shuffled
-        source, target = self.source_lengths[order], self.target_lengths[order]
+        source, target = (side[order] for side in lengths)
         starts = _cuts(np.maximum(source, target), self.batch_tokens)
         rows = np.append(starts[1:], len(order)) - starts
         cost = rows * (np.maximum.reduceat(source, starts) + _TARGET_COST * np.maximum.reduceat(target, starts))
@@ -221,18 +228,6 @@ class TrainingPlan:
         sequence = _shuffle_batches(cost, bits)
         batches = [order[starts[b] : starts[b] + rows[b]] for b in sequence]
         return EpochPlan(np.concatenate(batches), np.concatenate([[0], np.cumsum(rows[sequence])]), tokens[sequence])
-
-    def _sort_keys(self, sentences: Ints) -> Ints:
-        """Numbers by which sentences of equal lengths come together.
-
-        The source length runs up and down in turn: where the target length changes, the source length doesn't jump.
-        """
-        source, target = self.source_lengths[sentences], self.target_lengths[sentences]
-        stride = int(source.max()) + 1
-        keys: Ints = target.astype(np.int32 if stride * (int(target.max()) + 1) < 1 << 31 else np.int64)
-        keys *= stride
-        keys += np.where(target % 2 == 1, stride - 1 - source, source)
-        return keys
 
 
 def evaluation_plan(
@@ -268,6 +263,18 @@ def evaluation_plan(
     if len(mine) < -(-len(batches) // ranks):
         mine.append(PlannedBatch(batches[-1].indices[-1:], 0.0))
     return mine
+
+
+def _sort_keys(source: Ints, target: Ints) -> Ints:
+    """Numbers by which sentences of equal lengths come together.
+
+    The source length runs up and down in turn: where the target length changes, the source length doesn't jump.
+    """
+    stride = int(source.max()) + 1
+    keys: Ints = target.astype(np.int32 if stride * (int(target.max()) + 1) < 1 << 31 else np.int64)
+    keys *= stride
+    keys += np.where(target % 2 == 1, stride - 1 - source, source)
+    return keys
 
 
 def _sorting(keys: NDArray[Any]) -> Ints:

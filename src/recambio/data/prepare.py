@@ -3,6 +3,7 @@
     clean/<key>/      the training pairs after cleaning, as two text files
     tokenizer/<key>/  the vocabulary learnt from them
     tokens/<key>/     a token store for each split
+    sampled/<key>/    one for each epoch, if other segmentations are drawn in each (:mod:`recambio.data.sampled`)
 
 A second run with the same corpus and options opens what is there: it reads no text, and of unchanged files no byte.
 """
@@ -29,8 +30,16 @@ from recambio.data.corpora.base import TRAIN, Corpus
 from recambio.data.overlap import Finder, Overlap
 from recambio.data.pairs import BadLine, Pair, read_lines
 from recambio.data.parts import Part
+from recambio.data.sampled import PLACES, SampledStores, Sampling
 from recambio.data.store import StoreWriter, TokenStore
-from recambio.data.tokenizers.base import DESCRIPTION, SIDES, Side, Tokenizer, load_tokenizer
+from recambio.data.tokenizers.base import (
+    DESCRIPTION,
+    SIDES,
+    Side,
+    Tokenizer,
+    load_tokenizer,
+    regularization_problem,
+)
 from recambio.errors import InputError
 from recambio.registry import TOKENIZER, Node
 
@@ -44,7 +53,6 @@ Progress = Callable[[str, int, int | None], None]
 
 _CHUNK = 20_000
 _REPORT = "report.json"
-_PLACES = "places"
 
 T = TypeVar("T")
 
@@ -60,6 +68,7 @@ class Prepared:
         hashes: For the manifest: ``tokenizer`` (fingerprint), ``<split>`` (content of its store), ``<split>.corpus``
             (fingerprint of what was read).
         parts: The parts of the training store, if the corpus has any, with their weights.
+        sampled: The training pairs of each epoch, if their segmentations are sampled.
     """
 
     stores: dict[str, TokenStore]
@@ -67,6 +76,7 @@ class Prepared:
     reports: dict[str, CleaningReport]
     hashes: dict[str, str]
     parts: tuple[Part, ...] = ()
+    sampled: SampledStores | None = None
 
 
 def prepare(
@@ -75,6 +85,7 @@ def prepare(
     cleaning: Sequence[Node] = DEFAULT_CLEANING,
     tokenizer: Node | Tokenizer = "unigram",
     max_length: int = 256,
+    sampling: Sampling | None = None,
     overlap: Overlap | None = None,
     splits: Sequence[str] | None = None,
     cache: str | Path | None = None,
@@ -83,7 +94,7 @@ def prepare(
 ) -> Prepared:
     """Clean, tokenise and store the splits of a corpus, or find them in the cache.
 
-    Only ``train`` is cleaned and cut by length. Of every other split each pair stays: its tokens are those of the normalised
+    Only ``train`` is cleaned, cut by length, and sampled. Of every other split each pair stays: its tokens are those of the normalised
     line, its text is as it was.
 
     Args:
@@ -91,6 +102,7 @@ def prepare(
         cleaning: The steps for training pairs.
         tokenizer: The node of one to be trained on the cleaned training pairs, or one that is trained, such as a run's.
         max_length: Training pairs with more tokens on a side, EOS included, are left out.
+        sampling: Other segmentations of the training pairs in each epoch; those of the first are made now.
         overlap: The evaluation sets whose sentences are looked for in the training pairs once these are clean; None for none.
         splits: Which ones; by default all that the corpus has.
         cache: The cache folder; see :func:`recambio.data.cache.cache_folder`.
@@ -120,13 +132,17 @@ def prepare(
         tokenizer = work.trained_tokenizer(tokenizer)
     elif not tokenizer.is_trained:
         raise ValueError("`tokenizer` has no vocabulary; give its node instead, and it is trained here")
+    if sampling is not None and (problem := regularization_problem(sampling.option, type(tokenizer))):
+        raise InputError(problem)
     stores = {split: work.store(split, tokenizer) for split in splits}
     reports = {split: CleaningReport.from_dict(store.about["report"]) for split, store in stores.items()}
     hashes = {"tokenizer": tokenizer.fingerprint}
     for split, store in stores.items():
         hashes[split] = store.content_hash
         hashes[f"{split}.corpus"] = work.fingerprint(split)
-    return Prepared(stores, tokenizer, reports, hashes, _parts(corpus, stores.get(TRAIN)))
+    train = stores.get(TRAIN)
+    sampled = work.sampled(train, tokenizer, sampling) if train and sampling else None
+    return Prepared(stores, tokenizer, reports, hashes, _parts(corpus, train), sampled)
 
 
 class _Work:
@@ -174,7 +190,7 @@ class _Work:
         report = CleaningReport(TRAIN)
         places = array("q")
         with ExitStack() as stack:
-            places_file = stack.enter_context((folder / _PLACES).open("wb"))
+            places_file = stack.enter_context((folder / PLACES).open("wb"))
             files = [
                 stack.enter_context((folder / f"{side}.txt").open("w", encoding="utf-8", newline="\n"))
                 for side in SIDES
@@ -241,6 +257,12 @@ class _Work:
         published(folder, build, TokenStore.is_complete)
         return TokenStore(folder)
 
+    def sampled(self, train: TokenStore, tokenizer: Tokenizer, sampling: Sampling) -> SampledStores:
+        """The stores of the epochs, the first of them made."""
+        sampled = SampledStores(sampling, tokenizer, train, self.cleaned(), self.cache)
+        sampled.store(0, lambda done, total: self.progress("sampling segmentations", done, total))
+        return sampled
+
     def _writer(self, folder: Path, tokenizer: Tokenizer, has_text: bool) -> StoreWriter:
         size = max(tokenizer.source_vocabulary_size, tokenizer.target_vocabulary_size)
         return StoreWriter(folder, size, has_text)
@@ -252,7 +274,7 @@ class _Work:
         cleaned = self.cleaned()
         report = _report(cleaned)
         total, limit = report.kept, self.max_length - 1
-        places: NDArray[np.int64] = np.memmap(cleaned / _PLACES, np.int64, mode="r")
+        places: NDArray[np.int64] = np.memmap(cleaned / PLACES, np.int64, mode="r")
         pairs = zip(*(read_lines(cleaned / f"{side}.txt") for side in SIDES), strict=True)
         ends = np.cumsum([part["kept"] for part in report.parts])
         done = 0

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recambio.data.tokenizers.base import SIDES, Side
+from recambio.data.tokenizers.sampling import Rows
 from recambio.errors import RunError
 
 FORMAT = 1
@@ -91,17 +92,20 @@ class StoreWriter:
         """
         for side, rows, lines in zip(SIDES, (source, target), (source_text, target_text), strict=True):
             lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-            ends = self._ends[side] + np.cumsum(lengths)
-            if len(rows):
-                self._ends[side] = int(ends[-1])
             tokens = np.fromiter(chain.from_iterable(rows), self.dtype, int(lengths.sum()))
-            self._write(f"{side}.tokens", tokens)
-            self._write(f"{side}.offsets", ends.astype(_OFFSET))
+            self._append(side, Rows(tokens, lengths))
             if self.has_text:
                 self._write(f"{side}.txt", "".join(f"{line}\n" for line in lines).encode())
         self._write("places", places.astype(_OFFSET))
         self._tags.extend(tags)
         self.sentences += len(source)
+
+    def add_rows(self, source: Rows, target: Rows, places: NDArray[np.int64]) -> None:
+        """Append sentences whose ids are arrays already, to a store without text."""
+        for side, rows in zip(SIDES, (source, target), strict=True):
+            self._append(side, rows)
+        self._write("places", places.astype(_OFFSET))
+        self.sentences += len(places)
 
     def finish(self, about: Mapping[str, Any]) -> None:
         """Write the description, which makes the store complete.
@@ -128,6 +132,13 @@ class StoreWriter:
             "about": dict(about),
         }
         (self.folder / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False), "utf-8")
+
+    def _append(self, side: Side, rows: Rows) -> None:
+        ends = self._ends[side] + np.cumsum(rows.lengths)
+        if len(ends):
+            self._ends[side] = int(ends[-1])
+        self._write(f"{side}.tokens", rows.tokens.astype(self.dtype, copy=False))
+        self._write(f"{side}.offsets", ends.astype(_OFFSET))
 
     def _open(self, name: str) -> None:
         self._files[name] = (self.folder / name).open("wb")

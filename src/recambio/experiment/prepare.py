@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 
 from recambio.config import Config
 from recambio.data.prepare import Prepared, prepare
+from recambio.data.sampled import SampledStores, Sampling
 from recambio.data.tokenizers.base import SIDES, Tokenizer
 from recambio.experiment.build import build_corpus
 from recambio.experiment.overlap import build_overlap, overlap_lines
@@ -41,13 +43,14 @@ def prepared(
         last.append(stage)
         del last[:-1]
 
-    values = config.values.data
+    values, sampling = config.values.data, sampling_of(config)
     corpus = build_corpus(config)
     found = prepare(
         corpus,
         cleaning=values.cleaning,
         tokenizer=tokenizer or values.tokenizer,
         max_length=values.max_length,
+        sampling=sampling,
         overlap=build_overlap(config, corpus),
         splits=splits,
         progress=progress,
@@ -55,6 +58,16 @@ def prepared(
     if last and console.is_terminal:
         sys.stderr.write("\r\x1b[K")
     return found
+
+
+def sampling_of(config: Config) -> Sampling | None:
+    """How the config samples segmentations of the training pairs; None if it doesn't."""
+    values = config.values
+    for option, strength in asdict(values.data.regularization).items():
+        if strength:
+            limit = min(values.data.max_length, values.data.batch_tokens)
+            return Sampling(option, float(strength), values.seed, limit)
+    return None
 
 
 def run(config: Config) -> None:
@@ -65,6 +78,8 @@ def run(config: Config) -> None:
         report = result.reports[split]
         source, target = (int(store.offsets(side)[-1]) for side in SIDES)
         console.print(f"{split}: {len(store):,} pairs, {source:,} source and {target:,} target tokens")
+        if split == "train" and result.sampled is not None:
+            _print_sampled(console, result.sampled)
         if split == "train" or report.dropped:
             console.print(str(report))
         for part in result.parts if split == "train" else ():
@@ -81,6 +96,13 @@ def run(config: Config) -> None:
     console.print(
         f"vocabulary: {vocabulary.source_vocabulary_size:,} source, {vocabulary.target_vocabulary_size:,} target"
     )
+
+
+def _print_sampled(console: Console, sampled: SampledStores) -> None:
+    store, how = sampled.store(0), sampled.sampling
+    source, target = int(store.lengths("source").sum()), int(store.lengths("target").sum())
+    text = f"  segmentations sampled with {how.option} {how.strength:g}: {source:,} source and {target:,} target tokens"
+    console.print(f"{text} in the first epoch; {store.about['too_long']:,} pairs too long for it", markup=False)
 
 
 def _print_samples(console: Console, samples: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> None:

@@ -242,9 +242,10 @@ def _fit(
     batches = _batches(config, data)
     _quieten()
     last = folder / "checkpoints" / "last.ckpt"
-    resumed_step, cursor = None, Cursor()
+    resumed_step = None
     if last.is_file():
-        resumed_step, cursor = read_step(last), TranslationData.stored_cursor(last)
+        resumed_step = read_step(last)
+        batches.load_checkpoint(last)
     loggers = _loggers(config, folder, resumed_step)
     average = training.average
     checkpoints = Checkpoints(
@@ -285,11 +286,17 @@ def _fit(
     )
     max_steps = training.max_steps
     if training.max_epochs is not None:
-        # What is done may have been done on another number of ranks, in more or fewer steps.
-        epochs = (resumed_step or 0) + batches.steps(training.max_epochs, trainer.world_size, cursor)
+        epochs = batches.last_step(training.max_epochs, trainer.world_size, resumed_step or 0)
         max_steps = epochs if max_steps is None else min(max_steps, epochs)
-    limits.max_steps = progress.max_steps = max_steps
-    trainer.fit_loop.epoch_loop.max_steps = -1 if max_steps is None else max_steps
+    progress.max_steps = max_steps
+    limits.max_steps = max_steps
+    if batches.sampled is not None:
+        # How many steps the epochs take is known only when they are made: an estimate does for the schedule, not for the end.
+        is_done = training.max_epochs is not None and batches.cursor.epoch >= training.max_epochs
+        limits.max_steps = resumed_step if is_done else training.max_steps
+        limits.max_epochs = training.max_epochs
+    batches.max_steps, batches.max_epochs = limits.max_steps, training.max_epochs
+    trainer.fit_loop.epoch_loop.max_steps = -1 if limits.max_steps is None else limits.max_steps
     model = build_model(config, tokenizer)
     model.encoder.is_checkpointed = model.decoder.is_checkpointed = training.checkpoint_activations
     if values.trainer.compile:
@@ -315,7 +322,7 @@ def _fit(
             initial.fill(model)
         first = batches.plan(trainer.world_size).step(Cursor(), 0).batches[0]
         model.calibrate(
-            lambda: module.terms(batches.collated(data.stores["train"], first)) and None,
+            lambda: module.terms(batches.collated(batches.store(0), first)) and None,
             ("encoder", "decoder") if initial is None else initial.drawn_blocks(),
         )
     if precision == "bf16-true":
@@ -339,6 +346,8 @@ def _fit(
         if trainer.state.status == "interrupted":
             raise KeyboardInterrupt from None
         raise
+    finally:
+        batches.leave(is_done=trainer.state.finished)
     return trainer, module, checkpoints, limits
 
 
@@ -361,6 +370,7 @@ def _batches(config: Config, data: Prepared) -> TranslationData:
         target_tokens=values.training.target_batch_tokens,
         valid_batch_tokens=values.decoding.batch_tokens,
         parts=data.parts,
+        sampled=data.sampled,
     )
 
 

@@ -12,8 +12,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from recambio.data.batch import Batch, collate
-from recambio.data.parts import Part
+from recambio.data.parts import Ints, Part
 from recambio.data.plan import Cursor, PlannedBatch, TrainingPlan, evaluation_plan
+from recambio.data.sampled import SampledStores
 from recambio.data.store import TokenStore
 from recambio.training.module import StepBatch
 
@@ -21,15 +22,23 @@ _BEGINNING = Cursor()
 
 
 class _Steps(IterableDataset[StepBatch]):
-    """One rank's steps from a cursor on, without end."""
+    """One rank's steps from a cursor on, to the end of the last epoch if there is one."""
 
     def __init__(self, plan: TrainingPlan, cursor: Cursor, rank: int, data: TranslationData) -> None:
         self.plan, self.cursor, self.rank, self.data = plan, cursor, rank, data
 
     def __iter__(self) -> Iterator[StepBatch]:
-        for step in self.plan.iterate(self.cursor, self.rank):
-            batches = [self.data.collated(self.data.train, planned) for planned in step.batches]
-            yield StepBatch(batches, step.target_tokens, step.epoch)
+        cursor, entered = self.cursor, None
+        while self.data.max_epochs is None or cursor.epoch < self.data.max_epochs:
+            if cursor.epoch != entered:
+                self.data.enter(cursor)
+                entered = cursor.epoch
+            step = self.plan.step(cursor, self.rank)
+            store = self.data.store(step.epoch)
+            yield StepBatch([self.data.collated(store, b) for b in step.batches], step.target_tokens, step.epoch)
+            cursor = step.cursor_after
+        # Lightning fetches one step more than it trains; an exhausted loader would end an epoch of its own.
+        yield StepBatch([], 0, cursor.epoch)
 
 
 class TimedLoader(DataLoader[StepBatch]):
@@ -75,6 +84,7 @@ class TranslationData(L.LightningDataModule):
         target_tokens: Target tokens that a step should have over all ranks, in place of ``accumulate``; None for those of ``accumulate``.
         valid_batch_tokens: The same for validation.
         parts: The parts of the training pairs and their weights, if there are any.
+        sampled: The training pairs of each epoch, if their segmentations are sampled; ``train`` has the same pairs in the plain one.
     """
 
     def __init__(
@@ -91,6 +101,7 @@ class TranslationData(L.LightningDataModule):
         target_tokens: int | None = None,
         valid_batch_tokens: int = 4096,
         parts: Sequence[Part] = (),
+        sampled: SampledStores | None = None,
     ) -> None:
         super().__init__()
         self.train, self.valid = train, valid
@@ -101,7 +112,13 @@ class TranslationData(L.LightningDataModule):
         self.target_tokens = target_tokens
         self.valid_batch_tokens = valid_batch_tokens
         self.parts = tuple(parts)
+        self.sampled = sampled
+        self.max_epochs: int | None = None
+        """Epochs of the run; None for no limit."""
+        self.max_steps: int | None = None
+        """Steps of the run; None for no limit."""
         self.cursor = Cursor()
+        self._expected: tuple[int, int, int] | None = None
         self._plan: TrainingPlan | None = None
 
     def collated(self, store: TokenStore, planned: PlannedBatch) -> Batch:
@@ -120,23 +137,71 @@ class TranslationData(L.LightningDataModule):
                 ranks=ranks,
                 accumulate=self.accumulate,
                 parts=self.parts,
+                lengths=None if self.sampled is None else self._lengths,
             )
             self.train.release()
             if self.target_tokens is not None:
                 self._plan.aim_at(self.target_tokens)
         return self._plan
 
+    def store(self, epoch: int) -> TokenStore:
+        """The training pairs as they come in an epoch."""
+        return self.train if self.sampled is None else self.sampled.store(epoch)
+
+    def _lengths(self, epoch: int) -> tuple[Ints, Ints]:
+        store = self.store(epoch)
+        return store.lengths("source"), store.lengths("target")
+
+    def enter(self, cursor: Cursor) -> None:
+        """Be done with the epochs before the cursor's, and have the next one made if it will be wanted."""
+        if self.sampled is None:
+            return
+        assert self.trainer is not None
+        self.sampled.release(cursor.epoch)
+        left = self.plan(self.trainer.world_size).steps_in_epoch(cursor.epoch, cursor.batches)
+        is_last = cursor.epoch + 1 == self.max_epochs or (
+            self.max_steps is not None and self.trainer.global_step + left >= self.max_steps
+        )
+        if self.trainer.local_rank == 0 and not is_last:
+            self.sampled.ahead(cursor.epoch + 1)
+
+    def leave(self, is_done: bool) -> None:
+        """Stop what is being made for later epochs; unless training is done, what is there stays for a run that goes on."""
+        if self.sampled is not None:
+            self.sampled.close(is_done)
+
     def steps(self, epochs: int, ranks: int, start: Cursor = _BEGINNING) -> int:
-        """Optimiser steps from a cursor to the end of the first ``epochs`` epochs."""
+        """Optimiser steps from a cursor to the end of the first ``epochs`` epochs.
+
+        If segmentations are sampled, epochs differ in length, by little: then all count as the first, and none has to be made for it.
+        """
         if start.epoch >= epochs:
             return 0
         plan = self.plan(ranks)
+        if self.sampled is not None:
+            left = max(0, len(plan.epoch(0)) - start.batches)
+            return -(-left // plan.batches_per_step) + (epochs - start.epoch - 1) * plan.steps_in_epoch(0)
         here = plan.steps_in_epoch(start.epoch, start.batches)
         return here + sum(plan.steps_in_epoch(e) for e in range(start.epoch + 1, epochs))
 
     def training_steps(self, ranks: int, rank: int) -> IterableDataset[StepBatch]:
         """A rank's steps from the cursor on, without end."""
         return _Steps(self.plan(ranks), self.cursor, rank, self)
+
+    def last_step(self, epochs: int, ranks: int, done: int) -> int:
+        """The optimiser step that a run of so many epochs ends with, or nearly so if segmentations are sampled.
+
+        A run that goes on keeps the number that its schedule has followed. On another number of ranks, what is done was done in more or
+        fewer steps.
+
+        Args:
+            epochs: Of the whole run.
+            ranks: Processes that train from here on.
+            done: Steps so far.
+        """
+        if self.sampled is None or self._expected is None or self._expected[:2] != (epochs, ranks):
+            self._expected = epochs, ranks, done + self.steps(epochs, ranks, self.cursor)
+        return self._expected[2]
 
     def train_dataloader(self) -> DataLoader[StepBatch]:
         """Steps from the cursor on."""
@@ -165,14 +230,17 @@ class TranslationData(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Where training stands, as plain numbers."""
-        return {"epoch": self.cursor.epoch, "batches": self.cursor.batches}
+        expected = {} if self.sampled is None or self._expected is None else {"expected": list(self._expected)}
+        return {"epoch": self.cursor.epoch, "batches": self.cursor.batches, **expected}
 
-    @classmethod
-    def stored_cursor(cls, checkpoint: Path) -> Cursor:
-        """Where training stood when a whole training state was saved."""
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)[cls.__qualname__]
-        return Cursor(int(state["epoch"]), int(state["batches"]))
+    def load_checkpoint(self, checkpoint: Path) -> None:
+        """Take up where training stood when a whole training state was saved."""
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        self.load_state_dict(state[type(self).__qualname__])
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where a checkpoint stood."""
         self.cursor = Cursor(int(state["epoch"]), int(state["batches"]))
+        if "expected" in state:
+            epochs, ranks, steps = map(int, state["expected"])
+            self._expected = epochs, ranks, steps

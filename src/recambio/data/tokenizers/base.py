@@ -7,10 +7,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from recambio.errors import InputError
 from recambio.registry import TOKENIZER
+
+if TYPE_CHECKING:
+    from recambio.data.tokenizers.sampling import Sampler
 
 Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")
@@ -31,6 +34,9 @@ class Tokenizer(ABC):
     unk_id: ClassVar[int] = 1
     sos_id: ClassVar[int] = 2
     eos_id: ClassVar[int] = 3
+
+    regularization: ClassVar[str | None] = None
+    """The option of ``data.regularization`` that its segmentations are drawn by; None if there is only one of a text."""
 
     def __init__(self) -> None:  # noqa: B027 - a signature without options for tokenizers that have none
         pass
@@ -71,6 +77,15 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, lines: Sequence[str], side: Side, threads: int = 1) -> list[list[int]]:
         """The ids of each line, without special ones. The result doesn't depend on ``threads``."""
+
+    def sampler(self, side: Side, strength: float) -> Sampler:
+        """What draws segmentations other than :meth:`encode`'s, for training; :meth:`decode` gives the same text back.
+
+        Args:
+            side: Whose vocabulary.
+            strength: The value of the option that :attr:`regularization` names.
+        """
+        raise NotImplementedError(f"{type(self).__name__} names a `regularization` but has no sampler")
 
     @abstractmethod
     def decode(self, rows: Sequence[Sequence[int]], side: Side = "target") -> list[str]:
@@ -132,6 +147,15 @@ class Tokenizer(ABC):
         tokenizer: Self = TOKENIZER.create({"name": description["name"], **description["options"]})
         tokenizer.restore({file: (folder / file).read_bytes() for file in description["files"]})
         return tokenizer
+
+
+def regularization_problem(option: str, cls: type[Tokenizer]) -> str | None:
+    """What speaks against an option of ``data.regularization`` for a kind of tokenizer; None if nothing does."""
+    if option == cls.regularization:
+        return None
+    name = next((entry.name for entry in TOKENIZER.entries.values() if entry.cls is cls), cls.__name__)
+    remedy = "leave it out" if cls.regularization is None else f"it has data.regularization.{cls.regularization}"
+    return f"data.regularization.{option}: isn't for the tokenizer {name!r}; {remedy}"
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

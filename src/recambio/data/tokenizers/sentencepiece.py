@@ -17,13 +17,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, compress
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recambio.data.tokenizers.base import SIDES, Side, Tokenizer
+from recambio.data.tokenizers.bpe_dropout import BPEDropout
+from recambio.data.tokenizers.sampling import SPACE_MARK, Pieces, Rows, WordSampler
+from recambio.data.tokenizers.unigram_sampling import UnigramSampler
 from recambio.errors import InputError
 from recambio.registry import TOKENIZER, Card
 
-# SentencePiece writes a space as this character, and so would give it back as a space where the text itself holds it.
-_SPACE_MARK = "▁"
-# A private-use character introduces the two texts that can't stand for themselves; bytes or a piece of its own spell it.
+# The mark of a space would come back as a space where the text itself holds it. A private-use character introduces the two texts that can't
+# stand for themselves; bytes or a piece of its own spell it.
 _ESCAPE = "\U0010fffd"
 
 # The sums of the unigram trainer are split over this many threads, and their rounding depends on the split: a constant, not
@@ -208,6 +213,10 @@ class Unigram(SentencePiece):
     """Subwords of a unigram language model. A corpus too small for ``vocabulary_size`` gives a smaller vocabulary."""
 
     model_type = "unigram"
+    regularization = "alpha"
+
+    def sampler(self, side: Side, strength: float) -> _Escaping:
+        return _Escaping(UnigramSampler(Pieces.of(self._processor(side)), strength))
 
 
 @TOKENIZER.register(
@@ -223,18 +232,32 @@ class BytePairEncoding(SentencePiece):
     """Byte-pair encoding. A corpus too small for ``vocabulary_size`` is an error that names the largest possible."""
 
     model_type = "bpe"
+    regularization = "dropout"
+
+    def sampler(self, side: Side, strength: float) -> _Escaping:
+        return _Escaping(BPEDropout(Pieces.of(self._processor(side)), strength))
+
+
+class _Escaping:
+    """Draws segmentations of lines that may hold what stands for something else."""
+
+    def __init__(self, sampler: WordSampler) -> None:
+        self.sampler = sampler
+
+    def sample(self, lines: Sequence[str], keys: NDArray[np.uint64]) -> Rows:
+        return self.sampler.sample(list(_escaped(lines)), keys)
 
 
 def _escaped(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
-        if _SPACE_MARK in line or _ESCAPE in line:
-            line = line.replace(_ESCAPE, _ESCAPE + "0").replace(_SPACE_MARK, _ESCAPE + "1")
+        if SPACE_MARK in line or _ESCAPE in line:
+            line = line.replace(_ESCAPE, _ESCAPE + "0").replace(SPACE_MARK, _ESCAPE + "1")
         yield line
 
 
 def _unescaped(text: str) -> str:
     if _ESCAPE in text:
-        text = text.replace(_ESCAPE + "1", _SPACE_MARK).replace(_ESCAPE + "0", _ESCAPE)
+        text = text.replace(_ESCAPE + "1", SPACE_MARK).replace(_ESCAPE + "0", _ESCAPE)
     # A model may spell the byte of a line break, which would shift every later line of a file of translations.
     return text.replace("\n", " ") if "\n" in text else text
 

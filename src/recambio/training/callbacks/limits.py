@@ -21,6 +21,7 @@ class Limits(L.Callback):
         min_delta: What counts as an improvement.
         monitor: ``nll`` (falls) or ``bleu`` (rises).
         agreement: By which all ranks stop for time after the same step.
+        max_epochs: Epochs of the data, for runs whose steps aren't known beforehand; None for no limit.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class Limits(L.Callback):
         min_delta: float = 0.0,
         monitor: str = "nll",
         agreement: Agreement | None = None,
+        max_epochs: int | None = None,
     ) -> None:
         self.max_steps = max_steps
+        self.max_epochs = max_epochs
         self.max_minutes = max_minutes
         self.patience = patience
         self.min_delta = min_delta
@@ -58,6 +61,9 @@ class Limits(L.Callback):
         stop = self.max_steps is not None and trainer.global_step >= self.max_steps
         if stop:
             self.reason = f"reached max_steps={self.max_steps}"
+        elif self.max_epochs is not None and trainer.datamodule.cursor.epoch >= self.max_epochs:  # type: ignore[attr-defined]
+            stop = True
+            self.reason = f"reached max_epochs={self.max_epochs}"
         elif self.max_minutes is not None:
             stop = self._agreement.ask("minutes", self.minutes() >= self.max_minutes)
             self.reason = f"reached max_minutes={self.max_minutes}" if stop else ""
