@@ -295,3 +295,15 @@ def test_planning_takes_little_memory_for_each_sentence() -> None:
     finally:
         tracemalloc.stop()
     assert 8 * count < highest < 45 * count
+
+
+@given(lengths=LENGTHS, seed=st.integers(0, 9), batch_tokens=BATCH_TOKENS, ranks=RANKS, consumed=st.integers(0, 3))
+def test_steps_of_epochs_that_are_not_planned_yet_are_known(
+    lengths: list[tuple[int, int]], seed: int, batch_tokens: int, ranks: int, consumed: int
+) -> None:
+    asked, planned = (plan(lengths, seed=seed, batch_tokens=batch_tokens, ranks=ranks) for _ in range(2))
+    for epoch in (4, 0, 7):
+        consumed = min(consumed, len(planned.epoch(epoch)) - 1)
+        steps = sum(1 for _ in epoch_steps(planned, Cursor(epoch, consumed)))
+        assert asked.steps_in_epoch(epoch, consumed) == steps
+    assert len(asked._epochs) == 1, "one plan tells of all"

@@ -147,6 +147,7 @@ class TrainingPlan:
         self.accumulate = accumulate
         self._lengths = lengths
         self._epochs: dict[int, EpochPlan] = {}
+        self._batches: int | None = None
 
     @property
     def batches_per_step(self) -> int:
@@ -174,7 +175,18 @@ class TrainingPlan:
 
     def steps_in_epoch(self, epoch: int, consumed: int = 0) -> int:
         """Steps of an epoch from where ``consumed`` device batches are done to its end."""
-        return -(-(len(self.epoch(epoch)) - consumed) // self.batches_per_step)
+        return -(-(self._batches_in(epoch) - consumed) // self.batches_per_step)
+
+    def _batches_in(self, epoch: int) -> int:
+        """Batches of an epoch, which is planned for it only if epochs differ in what they hold.
+
+        Cuts follow from the sorted lengths alone, so that the same sentences make as many batches in every epoch.
+        """
+        if self._lengths is not None or any(part.share for part in self.parts):
+            return len(self.epoch(epoch))
+        if self._batches is None:
+            self._batches = len(self.epoch(epoch))
+        return self._batches
 
     def step(self, cursor: Cursor, rank: int) -> Step:
         """A rank's share of the step at a cursor.
