@@ -25,11 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--size", choices=[s for s in SIZES if s != "tiny"], default="small", help="of the model")
     parser.add_argument("--repeats", type=int, default=9, metavar="N", help="rounds that count (9)")
-    parser.add_argument("--discard", type=int, default=2, metavar="N", help="rounds before them (2)")
+    parser.add_argument(
+        "--discard", type=int, default=2, metavar="N", help="rounds before them (2); fit warms each process up instead"
+    )
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads of each contender (2)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every number to this file")
     parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains this: 'batch 1,'")
-    parser.add_argument("--no-memory", action="store_true", help="don't measure peak memory")
+    parser.add_argument("--no-memory", action="store_true", help="don't measure peak memory; fit never does")
     parser.add_argument(
         "--quick", action="store_true", help="a tiny model and one round: does it run? Numbers mean nothing"
     )

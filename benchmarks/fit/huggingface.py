@@ -102,4 +102,6 @@ class _Clocked(TrainerCallback):
 def _padder(pad_id: int) -> PreTrainedTokenizerFast:
     """A tokenizer that is only asked to pad."""
     model = tokenizers.models.WordLevel({"<pad>": pad_id}, unk_token="<pad>")
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(model), pad_token="<pad>")
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizers.Tokenizer(model), pad_token="<pad>"
+    )

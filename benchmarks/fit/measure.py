@@ -16,7 +16,7 @@ from benchmarks.fit.contender import OURS
 from benchmarks.peers import flops
 from benchmarks.peers.sizes import SIZES, Precision, Size
 from benchmarks.peers.timing import Spread, alternate, products, spread
-from recambio.data.plan import Ints
+from recambio.data.parts import Ints
 from recambio.experiment.prepare import prepared
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -24,5 +24,5 @@ def train(job: Job, clock: Clock) -> None:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
             clock.step(batch.target_tokens, batch.wait)
 
-    command.Progress = Clocked  # type: ignore[misc]
+    command.Progress = Clocked  # type: ignore[misc,attr-defined]
     command.run(job.config(), run=Path(job.folder) / "run")

@@ -15,6 +15,7 @@ from benchmarks.peers import flops
 from benchmarks.peers.contender import BETAS, CLIP, LEARNING_RATE
 from benchmarks.peers.sizes import DROPOUT, SIZES, SMOOTHING, Precision, Size
 from recambio.config import Config, from_dict
+from recambio.data.plan import TrainingPlan
 from recambio.data.prepare import Prepared
 from recambio.data.store import TokenStore
 from recambio.experiment.prepare import prepared
@@ -43,8 +44,8 @@ class Turn:
 
 TURNS = {
     "tiny": Turn(256, 300, 2, 500),
-    "small": Turn(2048, 12_000, 3, 8_000),
-    "base": Turn(2048, 3_000, 1, 16_000),
+    "small": Turn(2048, 9_000, 3, 8_000),
+    "base": Turn(1024, 1_800, 1, 16_000),
 }
 
 
@@ -94,7 +95,7 @@ class Job:
 def has_files() -> bool:
     """Whether RECAMBIO_DATA holds Tatoeba."""
     root = os.environ.get("RECAMBIO_DATA")
-    return bool(root) and (Path(root) / "tatoeba").is_dir()
+    return root is not None and (Path(root) / "tatoeba").is_dir()
 
 
 def config(size: Size, precision: Precision, threads: int, has_files: bool) -> Config:
@@ -142,8 +143,6 @@ def with_vocabulary(size: Size, data: Prepared) -> Size:
 
 def step_tokens(data: Prepared, positions: int) -> int:
     """Real target tokens of one of our steps, on average over an epoch."""
-    from recambio.data.plan import TrainingPlan
-
     store = data.stores["train"]
     plan = TrainingPlan(
         store.lengths("source"), store.lengths("target"), data_hash=store.content_hash, seed=1, batch_tokens=positions

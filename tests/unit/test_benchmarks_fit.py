@@ -148,6 +148,33 @@ def test_a_round_of_each_trainer(
     assert "recambio train, fp32" in capsys.readouterr().out
 
 
+def test_a_turn_of_joeynmt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("joeynmt", reason="bench: joeynmt is not installed")
+    monkeypatch.setenv("RECAMBIO_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "fit.json"
+    assert command.main(["fit", "--quick", "--threads", "1", "--json", str(path), "--only", "joeynmt, bf16"]) == 0
+    (row,) = json.loads(path.read_text())["rows"]
+    assert row["laps"][0]["tokens"] >= 300 and row["tokens_per_step"] == pytest.approx(218, rel=0.5)
+
+
+def test_the_trainer_is_fed_our_ids_and_counts_what_it_is_fed() -> None:
+    from benchmarks.fit.huggingface import Counted, Pairs
+
+    class Store:
+        def source(self, index: int) -> np.ndarray:
+            return np.array([10, 11][: index + 1])
+
+        def target(self, index: int) -> np.ndarray:
+            return np.array([20, 21, 22][index:])
+
+    pairs = Pairs(Store(), eos_id=3)  # type: ignore[arg-type]
+    assert pairs[0] == {"input_ids": [10, 3], "labels": [20, 21, 22, 3]}
+    collator = Counted(lambda features: features)  # type: ignore[arg-type]
+    assert collator([pairs[0], pairs[1]]) == [pairs[0], {"input_ids": [10, 11, 3], "labels": [21, 22, 3]}]
+    collator([pairs[1]])
+    assert list(collator.tokens) == [4 + 3, 3]
+
+
 def test_a_failing_contender_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)nobody, fp32: exit 1 while training: .*KeyError: 'nobody'"):
         Running(work.Job("nobody", "fp32", "tiny", 1, str(tmp_path), 1, 1, has_files=False))
