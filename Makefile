@@ -18,12 +18,15 @@ BIN := $(VENV)/bin
 PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder
 READY := $(VENV)/.ready
 RECAMBIO := $(BIN)/recambio
+# Beside the environment, because JoeyNMT's own requirements contradict it; what is not in there is read from $(VENV).
+JOEYNMT := .cache/joeynmt
+SITE := -c 'import site; print(site.getsitepackages()[0])'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train eval translate test test-all lint docs bench bench-parts clean
+.PHONY: help setup train eval translate test test-all lint docs bench bench-joeynmt bench-parts clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make the environment in .venv
 
@@ -65,6 +68,17 @@ bench-parts: $(READY) ## measure every part: time, memory, decoding step (ARGS="
 bench: $(READY) ## run the project's benchmarks
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-joeynmt: $(JOEYNMT)/.ready ## like bench, with JoeyNMT among the peers
+	@$(JOEYNMT)/bin/python -m benchmarks $(ARGS)
+
+$(JOEYNMT)/.ready: $(READY)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
+	@$(BIN)/python -m venv $(JOEYNMT)
+	@{ $(BIN)/python $(SITE); echo "$(CURDIR)/src"; } > "$$($(JOEYNMT)/bin/python $(SITE))/recambio.pth"
+	$(JOEYNMT)/bin/python -m pip install --quiet --no-deps joeynmt==2.3.0
+	$(JOEYNMT)/bin/python -m pip install --quiet -c constraints.txt tensorboard matplotlib sacremoses subword-nmt importlib-metadata
+	@touch "$@"
 
 clean: ## remove caches and build products; runs/ and .venv stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

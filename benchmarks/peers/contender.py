@@ -62,7 +62,7 @@ class Contender(ABC):
         """Forward, loss, backward, clipping, update. Returns: the loss before the update."""
         if self._optimizer is None:
             self._optimizer = self.optimizer()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(batch.source.device.type, torch.bfloat16, enabled=precision == "bf16"):
             loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -31,14 +32,20 @@ CONTENDERS = {
     "marian": Entry("benchmarks.peers.marian", "Marian"),
     "torch": Entry("benchmarks.peers.torch_loop", "TorchLoop"),
 }
+if importlib.util.find_spec("joeynmt") is not None:
+    CONTENDERS["joeynmt"] = Entry("benchmarks.peers.joey", "Joey")
 LARGEST_WITHOUT_CACHE = 32
 """Beyond this batch, a row waits for nobody but the contender that decodes without a cache."""
 
 
 def taking_part(row: Row) -> list[str]:
-    """The contenders of a row."""
-    leaves_out_torch = row.task != "train" and row.batch > LARGEST_WITHOUT_CACHE
-    return [name for name in CONTENDERS if not (name == "torch" and leaves_out_torch)]
+    """The contenders of a row. JoeyNMT, where it is installed, trains only."""
+    left_out = set()
+    if row.task != "train":
+        left_out.add("joeynmt")
+        if row.batch > LARGEST_WITHOUT_CACHE:
+            left_out.add("torch")
+    return [name for name in CONTENDERS if name not in left_out]
 
 
 def same_weights(size: Size, change: Callable[[nn.Module], None] | None = None) -> Mapping[str, Contender]:
@@ -58,4 +65,10 @@ def same_weights(size: Size, change: Callable[[nn.Module], None] | None = None) 
         change(ours.model)
     copy_to_marian(ours, marian)
     copy_to_torch(ours, torch)
-    return {OURS: ours, "marian": marian, "torch": torch}
+    made: dict[str, Contender] = {OURS: ours, "marian": marian, "torch": torch}
+    if "joeynmt" in CONTENDERS:
+        from benchmarks.peers.joey import Joey, copy_to_joey
+
+        made["joeynmt"] = joey = Joey(size)
+        copy_to_joey(ours, joey)
+    return made

@@ -52,6 +52,24 @@ def training_step(size: Size, target_tokens: int) -> int:
     return 3 * training_forward(size, size.training_batch, size.longest, size.longest, target_tokens)
 
 
+def mfu(work: float, seconds: float, peak: float) -> float:
+    """Model FLOPs utilisation: ``work / (seconds * peak)``, the share of the peak that useful products reach.
+
+    Useful is what the formula above counts, whatever the hardware does besides: a layer that is computed again for its gradient
+    counts once, dropout and norms count for nothing.
+
+    Paper: Chowdhery et al. 2022, "PaLM", https://arxiv.org/abs/2204.02311, appendix B.
+    Differs from the paper: the products are counted exactly instead of as 6 a parameter and token, and embeddings, which are
+    looked up and not multiplied, are left out.
+
+    Args:
+        work: Floating-point operations of the products, as :func:`training_step` counts them.
+        seconds: How long they took.
+        peak: Operations a second that the device can do at that precision.
+    """
+    return work / (seconds * peak)
+
+
 def decoding(size: Size, lengths: Sequence[int], task: str) -> int:
     """Decoding these sources with caches, the memory projected once a source. Work on padding is not counted."""
     width = BEAM_WIDTH if task == "beam" else 1

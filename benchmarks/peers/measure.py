@@ -56,7 +56,7 @@ class Measured:
 
     def share_of_peak(self, name: str) -> float:
         """Useful operations a second over the best rate of a plain matrix product in the same rounds."""
-        return self.flops / spread(self.seconds[name]).median / max(self.product_rates.values())
+        return flops.mfu(self.flops, spread(self.seconds[name]).median, max(self.product_rates.values()))
 
     def problems(self) -> list[str]:
         """What must not be: in float32 every contender decodes the same sentences."""

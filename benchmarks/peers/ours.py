@@ -29,12 +29,10 @@ class Ours(Contender):
     title: ClassVar[str] = "recambio"
     model: Transformer
 
-    def __init__(self, size: Size, seed: int = 1) -> None:
+    def __init__(self, size: Size, seed: int = 1, positions: str = "sinusoidal") -> None:
         super().__init__(size)
-        stack = StackSpec.uniform(size.n_layers, block="post_norm", positions="sinusoidal")
-        decoder = StackSpec.uniform(
-            size.n_layers, block="post_norm", positions="sinusoidal", cross_attention="multi_head"
-        )
+        stack = StackSpec.uniform(size.n_layers, block="post_norm", positions=positions)
+        decoder = StackSpec.uniform(size.n_layers, block="post_norm", positions=positions, cross_attention="multi_head")
         self.model = Transformer(
             ModelSpec(
                 encoder=stack,

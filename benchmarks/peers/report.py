@@ -7,8 +7,9 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from benchmarks.peers.measure import Measured
 from benchmarks.peers.sizes import Size
 from benchmarks.peers.timing import Spread
 
-PACKAGES = ("recambio", "torch", "transformers", "lightning", "numpy")
+PACKAGES = ("recambio", "torch", "lightning", "transformers", "accelerate", "joeynmt", "numpy")
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "sve", "bf16")
 
 
@@ -29,7 +30,7 @@ def environment() -> dict[str, Any]:
     cpu, flags = _processor()
     return {
         "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "versions": {"python": platform.python_version(), **_versions()},
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu,
         "cpu_flags": flags,
@@ -38,6 +39,15 @@ def environment() -> dict[str, Any]:
         "load_average": list(os.getloadavg()),
         "omp": {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "KMP_", "MKL_"))},
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of what is installed."""
+    found = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _processor() -> tuple[str, list[str]]:
@@ -101,27 +111,27 @@ def as_markdown(size: Size, rows: Sequence[Measured], same: Sameness, env: dict[
         "",
     ]
     head = ["row", "unit", *titles.values(), "recambio / best peer (quartiles)"]
-    lines += _table(
+    lines += table(
         head,
         [
             [
                 r.row.name,
                 _unit(r),
-                *(_number(r.rate(n).median) if n in r.seconds else "-" for n in titles),
-                _spread(r.ratio(r.best_peer())),
+                *(number(r.rate(n).median) if n in r.seconds else "-" for n in titles),
+                ratio(r.ratio(r.best_peer())),
             ]
             for r in rows
         ],
     )
     if any(r.peak_memory for r in rows):
         lines += ["", "Peak memory, MiB over the imports:", ""]
-        lines += _table(
+        lines += table(
             ["row", *titles.values()],
             [[r.row.name, *(f"{r.peak_memory[n]:.0f}" if n in r.peak_memory else "-" for n in titles)] for r in rows],
         )
     lines += ["", "Share of the best plain matrix product's rate, and tokens equal to ours:", ""]
     ceilings = list(rows[0].product_rates)
-    lines += _table(
+    lines += table(
         ["row", *(f"{p}, GFLOP/s" for p in ceilings), *titles.values(), "equal tokens"],
         [
             [
@@ -146,13 +156,16 @@ def _losses(same: Sameness, precision: str, titles: dict[str, str]) -> str:
     return ", ".join(f"{titles[n]} {loss:.5f}" for n, loss in same.losses[precision].items())
 
 
-def _number(x: float) -> str:
+def number(x: float) -> str:
+    """Three digits, or whole."""
     return f"{x:.0f}" if x >= 100 else f"{x:.3g}"
 
 
-def _spread(s: Spread) -> str:
+def ratio(s: Spread) -> str:
+    """Median and quartiles."""
     return f"**{s.median:.2f}** ({s.low:.2f}-{s.high:.2f})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of Markdown."""
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]

@@ -17,26 +17,26 @@ from benchmarks.peers.torch_loop import TorchLoop
 def copy_to_torch(ours: Ours, theirs: TorchLoop) -> None:
     """`torch.nn.MultiheadAttention` stacks q, k and v as we do; in cross-attention we keep q apart."""
     model, other = ours.model, theirs.model
-    other.embedding.weight.copy_(_embedding(ours))
-    for name, i, layer in _layers(ours):
+    other.embedding.weight.copy_(embedding(ours))
+    for name, i, layer in layers(ours):
         stack: Any = getattr(other.transformer, name)
         peer = stack.layers[i]
         norms: Any = getattr(model, name).block.norms[i]
         self_attention = layer.self_attention
         _copy(peer.self_attn.in_proj_weight, self_attention.input.weight)
         _copy(peer.self_attn.in_proj_bias, self_attention.input.bias)
-        _copy_map(peer.self_attn.out_proj, self_attention.output)
+        copy_map(peer.self_attn.out_proj, self_attention.output)
         pairs = [(peer.norm1, norms[0]), (peer.norm2, norms[-1])]
         if name == "decoder":
             cross = layer.cross_attention
             _copy(peer.multihead_attn.in_proj_weight, torch.cat([cross.query.weight, cross.memory.weight]))
             _copy(peer.multihead_attn.in_proj_bias, torch.cat([cross.query.bias, cross.memory.bias]))
-            _copy_map(peer.multihead_attn.out_proj, cross.output)
+            copy_map(peer.multihead_attn.out_proj, cross.output)
             pairs = [(peer.norm1, norms[0]), (peer.norm2, norms[1]), (peer.norm3, norms[2])]
-        _copy_map(peer.linear1, layer.feed_forward.inner)
-        _copy_map(peer.linear2, layer.feed_forward.output)
+        copy_map(peer.linear1, layer.feed_forward.inner)
+        copy_map(peer.linear2, layer.feed_forward.output)
         for to, source in pairs:
-            _copy_map(to, source)
+            copy_map(to, source)
 
 
 @torch.no_grad()
@@ -48,8 +48,8 @@ def copy_to_marian(ours: Ours, theirs: Marian) -> None:
     width = ours.size.d_model
     order = torch.cat([torch.arange(0, width, 2), torch.arange(1, width, 2)])
     inner: Any = theirs.model.model
-    inner.shared.weight.copy_(_embedding(ours)[:, order])
-    for name, i, layer in _layers(ours):
+    inner.shared.weight.copy_(embedding(ours)[:, order])
+    for name, i, layer in layers(ours):
         peer = getattr(inner, name).layers[i]
         norms: Any = getattr(ours.model, name).block.norms[i]
         attention = layer.self_attention
@@ -91,13 +91,15 @@ def stir(model: nn.Module) -> None:
             parameter.mul_(2.0)
 
 
-def _layers(ours: Ours) -> Iterator[tuple[str, int, Any]]:
+def layers(ours: Ours) -> Iterator[tuple[str, int, Any]]:
+    """Of both our stacks: the stack's name, the layer's number and its parts."""
     for name in ("encoder", "decoder"):
         for i, layer in enumerate(getattr(ours.model, name).layers):
             yield name, i, layer
 
 
-def _embedding(ours: Ours) -> Tensor:
+def embedding(ours: Ours) -> Tensor:
+    """Our one table of vectors, (V, D)."""
     weight, _ = ours.model.embedding.output()
     return weight
 
@@ -108,7 +110,8 @@ def _copy(to: Tensor, source: Tensor) -> None:
     to.copy_(source)
 
 
-def _copy_map(to: Any, source: Any) -> None:
+def copy_map(to: Any, source: Any) -> None:
+    """Weight and bias of a linear map or a norm."""
     _copy(to.weight, source.weight)
     _copy(to.bias, source.bias)
 
