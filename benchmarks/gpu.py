@@ -20,6 +20,7 @@ from benchmarks.peers.report import environment, number, ratio, table
 from benchmarks.peers.sizes import SIZES, Size, training_batch
 from benchmarks.peers.timing import Spread, alternate, ratios, spread
 from recambio.data.batch import Batch
+from recambio.training.compilation import compile_layers
 
 POSITIONS = ("sinusoidal", "alibi", "t5")
 STEPS = 5
@@ -64,8 +65,7 @@ def steps_of(size: Size, batch: Batch, positions: str, is_compiled: bool, count:
     contender = Ours(size, positions=positions)
     contender.model.to(device).train()
     if is_compiled:
-        for layer in [*contender.model.encoder.layers, *contender.model.decoder.layers]:
-            layer.compile(dynamic=True)
+        compile_layers(contender.model)
 
     def run() -> None:
         for _ in range(count):

@@ -192,7 +192,7 @@ def test_a_run_goes_on_with_other_numbers_of_ranks_and_takes_every_sentence_once
 
 
 def test_a_run_with_sampled_segmentations_goes_on_in_a_later_epoch(  # type: ignore[no-untyped-def]
-    recambio, project: Path, environment: dict[str, str]
+    recambio, start, unbroken, project: Path
 ) -> None:
     """Killed in the second epoch; the decay to the end of the run is that of a run that went through."""
     few = ["data.corpus.train_size=200", "data.regularization.alpha=0.2", "training.schedule.name=linear"]
@@ -202,15 +202,17 @@ def test_a_run_with_sampled_segmentations_goes_on_in_a_later_epoch(  # type: ign
         "training.max_epochs=2",
         "training.validate_every=4",
     ]
-    # The 20th file that is renamed into place is one of the second epoch; the second training ends before it would be killed.
-    moments = [["after", 20], ["after", 1000]]
-    assert killed(project, environment, ["--resume", *few], moments=moments) == [-signal.SIGKILL, 0]
-    before, after = (project / "log.txt").read_text().split("(resumed)")
-    assert "epoch 1" in before and "epoch 1" in after and "epoch 0" not in after
-    assert "training ended: reached max_epochs=2" in after
-    unbroken(recambio, *few)
-    assert same_weights(project / "runs" / "micro", project / "runs" / "unbroken")
-    assert rows(project / "runs" / "micro") == rows(project / "runs" / "unbroken")
+    # The 20th file that is renamed into place is one of the second epoch.
+    killed = start("--resume", *few, moment=("after", 20))
+    _, before = killed.communicate()
+    assert killed.returncode == -signal.SIGKILL and "epoch 1" in before
+    resumed = recambio("train", "micro", "--resume", *few)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "epoch 1" in resumed.stderr and "epoch 0" not in resumed.stderr
+    assert "training ended: reached max_epochs=2" in resumed.stderr
+    whole = unbroken(*few)
+    assert same_weights(project / "runs" / "micro", whole)
+    assert rows(project / "runs" / "micro") == rows(whole)
 
 
 def test_validation_scores_every_sentence_once_on_more_ranks_than_sentences(  # type: ignore[no-untyped-def]

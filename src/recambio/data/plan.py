@@ -224,7 +224,8 @@ class TrainingPlan:
         # Arrays as long as the epoch are what planning takes memory for: they are narrow, and freed as soon as may be.
         lengths = self.source_lengths, self.target_lengths
         if self._lengths is not None:
-            lengths = tuple(side.astype(np.int32) + np.int32(1) for side in self._lengths(epoch))
+            source, target = self._lengths(epoch)
+            lengths = source.astype(np.int32) + np.int32(1), target.astype(np.int32) + np.int32(1)
         sentences = epoch_sentences(self.parts, epoch, self.seed, self.data_hash)
         bits = bit_generator(self.seed, epoch, self.data_hash)
         shuffled = sentences[_sorting(bits.random_raw(len(sentences)))]
