@@ -466,7 +466,8 @@ class TestMake:
         done = self.make(repository, "--no-print-directory")
         targets = [line.split()[1] for line in done.stdout.splitlines()]
         assert targets == [
-            "help", "setup", "train", "eval", "translate", "test", "test-all", "lint", "docs", "bench-parts", "bench", "clean"
+            "help", "setup", "train", "eval", "translate", "test", "test-all", "lint", "docs", "bench-parts", "bench",
+            "bench-joeynmt", "clean"
         ]  # fmt: skip
 
     def test_a_python_that_is_missing_or_too_old(self, repository: Path, project: Path) -> None:

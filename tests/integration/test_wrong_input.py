@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -173,6 +174,7 @@ def test_a_damaged_run_folder_says_what_is_damaged(
     (run / "manifest.json").write_text(json.dumps({**manifest, "finished": False, "trained": False}))
     (line,) = refused(capsys, "train", "micro", "--resume", "training.validate_every=2", "training.average.last=0")
     assert "last.ckpt" in line and "truncated" in line
+    assert "RECAMBIO_RUN_DIR" not in os.environ, "the next run of this process would go into this folder"
 
 
 def test_a_run_is_not_resumed_under_another_config(

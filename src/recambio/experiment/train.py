@@ -7,6 +7,8 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
@@ -55,6 +57,18 @@ RUN_VARIABLE = "RECAMBIO_RUN_DIR"
 """Tells the processes that Lightning starts for the other ranks which folder the first one made."""
 
 
+@contextmanager
+def _handing_down() -> Iterator[None]:
+    """Take back in the end what the environment tells the ranks that this process starts: its next run has another folder."""
+    is_told = RUN_VARIABLE in os.environ
+    try:
+        yield
+    finally:
+        if not is_told:
+            os.environ.pop(RUN_VARIABLE, None)
+
+
+@_handing_down()
 def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Path:
     """Train a config to its end.
 
@@ -169,6 +183,9 @@ def _folder(config: Config, resume: bool, run: Path | None, is_first: bool) -> t
     return folder, is_resumed
 
 
+_WHOLE = ("auto", "ddp", "single_device")
+"""Strategies under which every rank holds all weights begin with one of these."""
+
 _MAY_CHANGE = (
     *("name", "plugins", "data.root", "training.max_", "training.early_stopping", "training.log_every"),
     *("trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "trainer.threads"),
@@ -261,6 +278,11 @@ def _fit(
     progress = Progress(None, training.log_every)
     # The first process has written its choice, which is every rank's.
     precision = chosen_precision(values.trainer, manifest.precision)
+    if not values.trainer.strategy.startswith(_WHOLE):
+        console.print(
+            f"warning: trainer.strategy: {values.trainer.strategy!r} is handed to Lightning untested; weight files, averages and clipping "
+            "need whole weights on every rank (docs/distributed.md)"
+        )
     trainer = L.Trainer(
         accelerator=values.trainer.accelerator,
         devices=values.trainer.devices,
@@ -408,7 +430,6 @@ def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, mani
 
 def _conclude(config: Config, folder: Path, manifest: Manifest, console: Console) -> None:
     """Final evaluation, report and summary."""
-    os.environ.pop(RUN_VARIABLE, None)
     translator = load(folder, plugins=[p.spec for p in config.plugins])
     sets = default_sets(translator)
     console.print(

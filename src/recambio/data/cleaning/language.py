@@ -69,7 +69,7 @@ class Language(CleaningStep):
     """
 
     def __init__(self, min_words: int = 2, max_ratio: float = 1.5, bare_words: int = 6, min_latin: float = 0.5) -> None:
-        if min_words < 1 or max_ratio < 1 or bare_words < 1 or not 0 <= min_latin <= 1:
+        if min_words < 1 or not max_ratio >= 1 or bare_words < 1 or not 0 <= min_latin <= 1:
             raise InputError(
                 f"data.cleaning: 'language' has min_words {min_words}, max_ratio {max_ratio}, bare_words {bare_words}, "
                 f"min_latin {min_latin}; min_words >= 1, max_ratio >= 1, bare_words >= 1 and min_latin in [0, 1] are needed"
