@@ -41,7 +41,7 @@ class Translator:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.run_dir = run_dir
-        self.search = search or build_search(config.values.decoding.search)
+        self.search = search or build_search(config.values.decoding.search, tokenizer)
         self.scorer = build_scorer(self.model, tokenizer)
         self._cleaner = Cleaner(config.values.data.cleaning)
 
