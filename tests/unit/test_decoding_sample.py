@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_decoding import EOS, PAD, SOS, UNK, TableScorer, V, every_translation
 from torch import Tensor
 
 from recambio.decoding.searches.base import Hypothesis
+from recambio.decoding.searches.sample import Sample
 from recambio.registry import SEARCH
 
 
@@ -81,6 +83,22 @@ def test_temperature_and_limits(options: dict) -> None:  # type: ignore[type-arg
         assert set(counts) <= set(wanted), "a token that a limit leaves out was drawn"
         for v, p in wanted.items():
             assert abs(counts[v] / n - p) < 4 * math.sqrt(p * (1 - p) / n) + 1e-3
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 5.0])
+def test_a_nucleus_may_hold_most_of_a_large_vocabulary(sharpness: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    log_p = torch.log_softmax(torch.randn(1, 1000, generator=g) * sharpness, -1)
+    numbers = torch.linspace(0, 1 - 1e-9, 40_001, dtype=torch.float64)
+    drawn = Sample(top_p=0.8)._draw(log_p.expand(len(numbers), -1), numbers)
+    p, nucleus, total = log_p[0].double().exp().tolist(), set(), 0.0
+    for v in sorted(range(1000), key=lambda v: -p[v]):
+        if total < 0.8:
+            nucleus.add(v)
+            total += p[v]
+    assert (len(nucleus) > 256) == (sharpness == 0.1)
+    assert set(drawn.tolist()) <= nucleus
+    assert {v for v in nucleus if p[v] > 1e-4} <= set(drawn.tolist())
 
 
 @settings(max_examples=20, deadline=None)
