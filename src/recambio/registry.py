@@ -595,7 +595,9 @@ SCHEDULE: Registry[Any] = Registry(
     "schedule",
     {"d_model": "width of the residual stream", "max_steps": "optimiser steps of the run"},
 )
-SEARCH: Registry[Any] = Registry("search")
+SEARCH: Registry[Any] = Registry(
+    "search", {"detokenize": "from target ids to text, for searches that compare texts: rows of ids -> a line each"}
+)
 METRIC: Registry[Any] = Registry("metric")
 
 

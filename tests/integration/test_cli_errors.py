@@ -218,9 +218,37 @@ def test_eval_and_translate_hand_over_their_arguments(
         "as_json": True, "overrides": [], "plugins": ["p.py"],
     }  # fmt: skip
     assert run(capsys, "translate", "tiny", "decoding.search.width=2", "--plugin=p.py")[0] == 0
-    assert seen.pop()[1] == {
-        "file": None, "checkpoint": None, "overrides": ["decoding.search.width=2"], "plugins": ["p.py"],
+    plain = {
+        "file": None, "checkpoint": None, "overrides": ["decoding.search.width=2"], "plugins": ["p.py"], "others": [],
+        "n_best": None, "with_scores": False, "with_alignment": False, "align_layer": -1, "prefix": None,
+        "prefix_file": None, "forbid": [],
     }  # fmt: skip
+    assert seen.pop()[1] == plain
+    arguments = [
+        "--with",
+        "a",
+        "--with",
+        "b",
+        "--n-best",
+        "3",
+        "--scores",
+        "--align",
+        "--align-layer",
+        "1",
+        "--prefix",
+        "El",
+    ]
+    assert (
+        run(capsys, "translate", "tiny", *arguments, "--prefix-file", "p", "--forbid", "x y", "--forbid", "z")[0] == 0
+    )
+    assert seen.pop()[1] == {
+        **plain, "overrides": [], "plugins": [], "others": ["a", "b"], "n_best": 3, "with_scores": True,
+        "with_alignment": True, "align_layer": 1, "prefix": "El", "prefix_file": Path("p"), "forbid": ["x y", "z"],
+    }  # fmt: skip
+    status, _, errors = run(capsys, "translate", "tiny", "--align-layer", "1")
+    assert status == 2 and errors == [
+        "error: --align-layer: says which layer --align shows; add --align, or leave it out"
+    ]
     (project / "in=put.txt").write_text("x\n")
     assert run(capsys, "translate", "newest", "in=put.txt")[0] == 0
     assert seen.pop()[1]["file"] == Path("in=put.txt")

@@ -78,6 +78,27 @@ def test_a_run_leaves_all_that_its_folder_promises(recambio, project: Path) -> N
     (project / "in.txt").write_text("The cat eats fish.\n\nMaria reads.\n")
     assert recambio("translate", "runs/micro", "in.txt").stdout == piped.stdout
 
+    # Two runs with one vocabulary translate together; what is asked for comes as JSON lines.
+    asked = [
+        "--with",
+        "runs/micro-2",
+        "--n-best",
+        "2",
+        "--scores",
+        "--align",
+        "--prefix",
+        "El gato",
+        "--forbid",
+        "pescado",
+    ]
+    detailed = recambio("translate", "runs/micro", "in.txt", *asked)
+    assert detailed.returncode == 0, detailed.stderr
+    first, empty, _ = map(json.loads, detailed.stdout.splitlines())
+    assert first["text"].startswith("El gato") and "pescado" not in first["text"].split() and empty["text"] == ""
+    for found in first["translations"]:
+        assert sum(found["log_probabilities"]) == pytest.approx(found["log_probability"], abs=1e-3)
+        assert len(found["alignment"]) == len(found["tokens"])
+
 
 def test_the_same_seed_gives_the_same_losses_and_weights(  # type: ignore[no-untyped-def]
     recambio, unbroken, project: Path

@@ -23,6 +23,29 @@ def translate(
         ),
     ] = None,
     checkpoint: options.Checkpoint = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="RUN", help="A run that predicts together with RUN; may be repeated."),
+    ] = None,
+    n_best: Annotated[
+        int | None, typer.Option("--n-best", metavar="N", min=1, help="JSON lines with N translations each.")
+    ] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="JSON lines with each token's log-probability.")] = False,
+    align: Annotated[bool, typer.Option("--align", help="JSON lines with each token's cross-attention.")] = False,
+    align_layer: Annotated[
+        int, typer.Option("--align-layer", metavar="N", help="The decoder layer of --align, from 0; -1 is the last.")
+    ] = -1,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", metavar="TEXT", help="What every translation begins with.")
+    ] = None,
+    prefix_file: Annotated[
+        Path | None,
+        typer.Option("--prefix-file", metavar="FILE", help="What each translation begins with, a line each."),
+    ] = None,
+    forbid: Annotated[
+        list[str] | None,
+        typer.Option("--forbid", metavar="PHRASE", help="Words that no translation may hold; may be repeated."),
+    ] = None,
 ) -> None:
     """Translate a file or standard input.
 
@@ -34,6 +57,8 @@ def translate(
     files = [a for a in arguments or [] if a not in overrides]
     if len(files) > 1:
         raise InputError(f"translate: takes one FILE, but got {', '.join(files)}; join them with cat and pipe them in")
+    if align_layer != -1 and not align:
+        raise InputError("--align-layer: says which layer --align shows; add --align, or leave it out")
     folder = run_folder.existing(run)
 
     from recambio.experiment import translate as translation
@@ -44,4 +69,12 @@ def translate(
         checkpoint=checkpoint,
         overrides=overrides,
         plugins=options.plugins(context),
+        others=others or [],
+        n_best=n_best,
+        with_scores=scores,
+        with_alignment=align,
+        align_layer=align_layer,
+        prefix=prefix,
+        prefix_file=prefix_file,
+        forbid=forbid or [],
     )

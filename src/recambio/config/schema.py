@@ -230,6 +230,7 @@ class Decoding:
         validation_search: The cheaper one that validations use.
         batch_tokens: Size of a batch in source tokens, padding included.
         max_ratio, max_extra: A translation has at most ``max_ratio * source tokens + max_extra`` tokens.
+        ensemble: What is averaged where several runs translate together (``recambio translate RUN --with RUN2``).
     """
 
     search: PartNode = part("search", "beam", width=4, length_penalty=1.0)
@@ -237,6 +238,7 @@ class Decoding:
     batch_tokens: int = number(8192, 1)
     max_ratio: float = number(2.0, 0, open_low=True)
     max_extra: int = number(10)
+    ensemble: Literal["probabilities", "log_probabilities"] = "probabilities"
 
 
 @dataclass

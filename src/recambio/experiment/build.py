@@ -92,8 +92,8 @@ def check_parts(config: Config) -> None:
         "training.schedule": lambda: build_schedule(config, config.values.training.max_steps or 10**9),
         "training.loss": lambda: build_loss(config, 0),
         "training.optimizer": lambda: _check_optimizer(config),
-        "decoding.search": lambda: SEARCH.create(config.values.decoding.search),
-        "decoding.validation_search": lambda: SEARCH.create(config.values.decoding.validation_search),
+        "decoding.search": lambda: build_search(config.values.decoding.search, tokenizer),
+        "decoding.validation_search": lambda: build_search(config.values.decoding.validation_search, tokenizer),
     }
     for where, build in builders.items():
         try:
@@ -134,9 +134,9 @@ def build_schedule(config: Config, max_steps: int | None) -> Schedule:
     return SCHEDULE.create(config.values.training.schedule, d_model=config.values.model.d_model, max_steps=max_steps)  # type: ignore[no-any-return]
 
 
-def build_search(node: Any) -> Search:
-    """The search that a node names."""
-    return SEARCH.create(node)  # type: ignore[no-any-return]
+def build_search(node: Any, tokenizer: Tokenizer) -> Search:
+    """The search that a node names, for translations that this tokenizer spells."""
+    return SEARCH.create(node, detokenize=tokenizer.decode)  # type: ignore[no-any-return]
 
 
 def build_corpus(config: Config) -> Corpus:

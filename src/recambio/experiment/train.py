@@ -333,7 +333,7 @@ def _fit(
         clip=training.clip,
         log_every=training.log_every,
         ema=average.ema,
-        search=build_search(values.decoding.validation_search),
+        search=build_search(values.decoding.validation_search, tokenizer),
         validation=EvaluationText(dev.text("target"), tokenizer.decode),
         max_ratio=values.decoding.max_ratio,
         max_extra=values.decoding.max_extra,

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from recambio.config import Config
 from recambio.config import load as load_config
 from recambio.data.cleaning.base import Cleaner
+from recambio.data.sentences import cut
 from recambio.data.tokenizers.base import Tokenizer, load_tokenizer
-from recambio.decoding.generate import generate
+from recambio.decoding.generate import generate, length_limit
+from recambio.decoding.scorer import Scorer
+from recambio.decoding.scorers import Ensemble, Forbidden, ForcedPrefix, PhraseAutomaton, Prefixed
 from recambio.decoding.searches.base import Hypothesis, Search
 from recambio.errors import InputError
 from recambio.experiment import run_folder
 from recambio.experiment.build import build_model, build_scorer, build_search, longest_target, set_threads
+from recambio.experiment.checkpoint import weights_path
 from recambio.model.transformer import Transformer
 from recambio.model.weights import load_weights
 from recambio.plugins import verify_plugins
+from recambio.registry import SEARCH
 
-CHECKPOINTS = ("best", "last", "average")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A line, or a piece of one that was too long, with what was found for it.
+
+    Attributes:
+        source: As the model met it, normalised.
+        tokens: Its ids, EOS included.
+        hypotheses: Best first.
+    """
+
+    source: str
+    tokens: list[int]
+    hypotheses: list[Hypothesis]
 
 
 class Translator:
@@ -32,41 +56,114 @@ class Translator:
         tokenizer: Of the run.
         run_dir: Where it came from.
         search: Replaces the config's.
+        others: Further models with the same vocabulary, which predict together with it.
+        forbid: Phrases that no translation may hold; see :class:`recambio.decoding.scorers.PhraseAutomaton`.
+        max_length: The longest sentence that all models can take, in tokens; by default what the config says.
     """
 
     def __init__(
-        self, config: Config, model: Transformer, tokenizer: Tokenizer, run_dir: Path, search: Search | None = None
+        self,
+        config: Config,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        run_dir: Path,
+        search: Search | None = None,
+        *,
+        others: Sequence[Transformer] = (),
+        forbid: Sequence[str] = (),
+        max_length: int | None = None,
     ) -> None:
         self.config = config
         self.model = model.eval()
+        self.models = [self.model, *(other.eval() for other in others)]
         self.tokenizer = tokenizer
         self.run_dir = run_dir
-        self.search = search or build_search(config.values.decoding.search)
-        self.scorer = build_scorer(self.model, tokenizer)
+        self.search = search or build_search(config.values.decoding.search, tokenizer)
+        self.scorer: Scorer[Any] = build_scorer(self.model, tokenizer)
+        if others:
+            members = [self.scorer, *(build_scorer(other, tokenizer) for other in others)]
+            self.scorer = Ensemble(members, config.values.decoding.ensemble)
         self._cleaner = Cleaner(config.values.data.cleaning)
+        self._phrases: PhraseAutomaton | None = None
+        if forbid:
+            phrases = [self._cleaner.normalize_line(phrase).strip() for phrase in forbid]
+            if not all(phrases):
+                raise InputError("--forbid: a phrase is empty; name a word, or several in a row")
+            self._phrases = PhraseAutomaton(phrases, tokenizer.surface("target"))
+            self.scorer = Forbidden(self.scorer, self._phrases)
+        self.target_limit = longest_target(config) if max_length is None else max_length
+        self.source_limit = min(config.values.data.max_length, self.target_limit or config.values.data.max_length)
+        """A longer line, in tokens with EOS, is split: no model has seen one in training."""
 
-    def translate(self, lines: Sequence[str]) -> list[str]:
-        """English lines to Spanish lines; an empty line stays empty."""
-        return self.texts(self.hypotheses(lines))
+    def translate(self, lines: Sequence[str], prefixes: Sequence[str] | None = None) -> list[str]:
+        """English lines to Spanish lines; an empty line stays empty.
+
+        Args:
+            lines: A line longer than any sentence of training is split at sentence ends, with a warning, and its pieces'
+                translations are joined by spaces.
+            prefixes: What the translation of each line must begin with; an empty one leaves it free.
+        """
+        return [self.text(parts) for parts in self.parts(lines, prefixes)]
+
+    def parts(
+        self, lines: Sequence[str], prefixes: Sequence[str] | None = None, first_line: int = 1
+    ) -> list[list[Part]]:
+        """Like :meth:`translate`, with all that was found; a line is one part unless it was split.
+
+        Args:
+            lines: English.
+            prefixes: One a line.
+            first_line: The number of the first, for messages.
+
+        Raises:
+            InputError: A prefix is too long, or holds what is forbidden.
+        """
+        sources: list[str] = []
+        tokens: list[list[int]] = []
+        owners: list[int] = []
+        normalised = [self._cleaner.normalize_line(line) for line in lines]
+        rows = self.tokenizer.encode(normalised, "source")
+        for i, (line, row) in enumerate(zip(normalised, rows, strict=True)):
+            pieces, ids = [line], [row]
+            if len(row) >= self.source_limit:
+                pieces = cut(line, self._fits)
+                ids = self.tokenizer.encode(pieces, "source")
+                _log.warning(
+                    f"line {first_line + i}: has {len(row) + 1:,} tokens, more than the {self.source_limit:,} of training; "
+                    f"split into {len(pieces)} pieces"
+                )
+            sources += pieces
+            tokens += [[*r, self.tokenizer.eos_id] for r in ids]
+            owners += [i] * len(pieces)
+        if prefixes is not None:
+            self._add_prefixes(tokens, owners, prefixes, first_line)
+        found: list[list[Part]] = [[] for _ in lines]
+        for i, source, row, hypotheses in zip(owners, sources, tokens, self.search_tokens(tokens), strict=True):
+            found[i].append(Part(source, row, hypotheses))
+        return found
+
+    def text(self, parts: Sequence[Part]) -> str:
+        """The best translation of a line."""
+        pieces = self.tokenizer.decode([part.hypotheses[0].tokens for part in parts])
+        return " ".join(piece for piece in pieces if piece)
 
     def hypotheses(self, lines: Sequence[str]) -> list[list[Hypothesis]]:
         """The search's hypotheses for each line, best first. Lines pass the normalisation that training text passed."""
-        normalised = [self._cleaner.normalize_line(line) for line in lines]
-        rows = self.tokenizer.encode(normalised, "source")
+        rows = self.tokenizer.encode([self._cleaner.normalize_line(line) for line in lines], "source")
         return self.search_tokens([[*row, self.tokenizer.eos_id] for row in rows])
 
     def search_tokens(self, sources: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
         """Hypotheses for token ids, EOS included."""
-        decoding = self.config.values.decoding
-        limit = longest_target(self.config)
+        decoding, limit = self.config.values.decoding, self.target_limit
         too_long = [i for i, s in enumerate(sources) if limit is not None and len(s) > limit]
         if too_long:
             raise InputError(
                 f"line {too_long[0] + 1}: has {len(sources[too_long[0]])} tokens, but learned positions end at {limit}; "
                 "shorten it, or train with a larger data.max_length"
             )
+        is_prefixed = any(isinstance(source, Prefixed) for source in sources)
         return generate(
-            self.scorer,
+            ForcedPrefix(self.scorer) if is_prefixed else self.scorer,
             self.search,
             sources,
             batch_tokens=decoding.batch_tokens,
@@ -75,20 +172,67 @@ class Translator:
             max_length=limit,
         )
 
-    def texts(self, hypotheses: Sequence[Sequence[Hypothesis]]) -> list[str]:
-        """The best hypothesis of each sentence as text."""
-        return self.tokenizer.decode([found[0].tokens for found in hypotheses])
+    def stream(
+        self, lines: Iterable[str], prefixes: Iterable[str] | str | None = None, chunk: int = 512
+    ) -> Iterator[str]:
+        """Translate lines as they come, ``chunk`` at a time; one prefix may serve for all."""
+        for parts in self.stream_parts(lines, prefixes, chunk):
+            yield self.text(parts)
 
-    def stream(self, lines: Iterator[str], chunk: int = 512) -> Iterator[str]:
-        """Translate lines as they come, ``chunk`` at a time."""
-        held: list[str] = []
-        for line in lines:
-            held.append(line)
-            if len(held) == chunk:
-                yield from self.translate(held)
-                held = []
-        if held:
-            yield from self.translate(held)
+    def stream_parts(
+        self, lines: Iterable[str], prefixes: Iterable[str] | str | None = None, chunk: int = 512
+    ) -> Iterator[list[Part]]:
+        """Like :meth:`stream`, with all that was found.
+
+        Raises:
+            InputError: There are fewer prefixes than lines, or more.
+        """
+        waiting, first = iter(lines), 1
+        starts = iter(()) if prefixes is None or isinstance(prefixes, str) else iter(prefixes)
+        while held := list(islice(waiting, chunk)):
+            beginnings = None
+            if isinstance(prefixes, str):
+                beginnings = [prefixes] * len(held)
+            elif prefixes is not None:
+                beginnings = list(islice(starts, len(held)))
+                if len(beginnings) < len(held):
+                    last = first + len(beginnings)
+                    raise InputError(
+                        f"--prefix-file: ends before line {last}; it must have a line for each source line"
+                    )
+            yield from self.parts(held, beginnings, first)
+            first += len(held)
+        if next(starts, None) is not None:
+            raise InputError(
+                f"--prefix-file: goes on after line {first - 1}, the last of the source; it must have a line for each"
+            )
+
+    def _fits(self, text: str) -> bool:
+        return len(self.tokenizer.encode([text], "source")[0]) < self.source_limit
+
+    def _add_prefixes(
+        self, tokens: list[list[int]], owners: Sequence[int], prefixes: Sequence[str], first_line: int
+    ) -> None:
+        """Give the first piece of each line the line's prefix."""
+        decoding, problems = self.config.values.decoding, []
+        starts = [self._cleaner.normalize_line(prefix) for prefix in prefixes]
+        for i, (prefix, target) in enumerate(zip(starts, self.tokenizer.encode(starts, "target"), strict=True)):
+            place = owners.index(i)
+            n_source = len(tokens[place])
+            limit = length_limit(n_source, decoding.max_ratio, decoding.max_extra, self.target_limit)
+            if n_source > 1 and len(target) >= limit:
+                problems.append(
+                    f"line {first_line + i}: the prefix {prefix!r} has {len(target)} tokens, but the translation of {n_source} may "
+                    f"have {limit}; shorten it, or raise decoding.max_extra"
+                )
+            if self._phrases is not None and self._phrases.finds(target):
+                problems.append(
+                    f"line {first_line + i}: the prefix {prefix!r} holds a forbidden phrase; change one of the two"
+                )
+            if target:
+                tokens[place] = Prefixed(tokens[place], target)
+        if problems:
+            raise InputError(problems)
 
 
 def load(
@@ -98,6 +242,9 @@ def load(
     overrides: Sequence[str] = (),
     plugins: Sequence[str] = (),
     device: str | None = None,
+    others: Sequence[str | Path] = (),
+    forbid: Sequence[str] = (),
+    n_best: int | None = None,
 ) -> Translator:
     """Open a run folder.
 
@@ -107,9 +254,13 @@ def load(
         overrides: ``key=value`` changes of the config, of decoding and evaluation only.
         plugins: Plugins that the run needs and that lie outside the project.
         device: ``cpu`` or ``cuda``; by default a GPU if there is one.
+        others: Run folders whose models predict together with this one's: an ensemble. They must share its vocabulary;
+            ``checkpoint`` holds for them too, and how to translate is said by the first run alone.
+        forbid: Phrases that no translation may hold.
+        n_best: Translations to find for each line; by default what the config's search says.
 
     Raises:
-        InputError: The folder is no run, has no weights, or needs a plugin that is missing.
+        InputError: A folder is no run, has no weights, or needs a plugin that is missing; the vocabularies differ; the search can't.
     """
     folder = run_folder.existing(run)
     verify_plugins(run_folder.read_manifest(folder).plugins, folder, plugins)
@@ -121,33 +272,54 @@ def load(
     config = load_config(folder / "config.yaml", overrides, plugins_are_loaded=True, check_hardware=False)
     set_threads(config.values.trainer.threads)
     tokenizer = load_tokenizer(folder)
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = _model(config, tokenizer, folder, checkpoint, place)
+    limits = [longest_target(config)]
+    members = []
+    for name in others:
+        other = run_folder.existing(name)
+        verify_plugins(run_folder.read_manifest(other).plugins, other, plugins)
+        theirs = load_config(other / "config.yaml", plugins_are_loaded=True, check_hardware=False)
+        if load_tokenizer(other).fingerprint != tokenizer.fingerprint:
+            raise InputError(
+                f"--with {other}: has another vocabulary than {folder}; an ensemble's runs must be trained with one tokenizer "
+                "(the same data and data.tokenizer, or training.init_from)"
+            )
+        members.append(_model(theirs, tokenizer, other, checkpoint, place))
+        limits.append(longest_target(theirs))
+    return Translator(
+        config,
+        model,
+        tokenizer,
+        folder,
+        _search(config, tokenizer, n_best),
+        others=members,
+        forbid=forbid,
+        max_length=min((limit for limit in limits if limit is not None), default=None),
+    )
+
+
+def _model(config: Config, tokenizer: Tokenizer, folder: Path, checkpoint: str | None, place: str) -> Transformer:
     model = build_model(config, tokenizer)
     load_weights(model, weights_path(folder, checkpoint))
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Translator(config, model.to(place), tokenizer, folder)
+    return model.to(place)
 
 
-def weights_path(folder: Path, checkpoint: str | None) -> Path:
-    """The weights file that ``--checkpoint`` names.
+def _search(config: Config, tokenizer: Tokenizer, n_best: int | None) -> Search:
+    """The config's search, made to return so many hypotheses.
 
     Raises:
-        InputError: There is none.
+        InputError: It can't.
     """
-    if checkpoint is None:
-        path = folder / "weights.safetensors"
-        if not path.is_file():
+    node = dict(config.values.decoding.search)
+    if n_best is not None:
+        option = next((o for o in ("n_best", "n") if o in SEARCH.options(node["name"])), None)
+        if option is None:
             raise InputError(
-                f"{folder}: has no weights.safetensors; the run didn't finish: resume it, or pick --checkpoint best or last"
+                f"--n-best {n_best}: search {node['name']!r} gives one translation; choose another, as decoding.search=beam"
             )
-        return path
-    if checkpoint in CHECKPOINTS:
-        path = folder / "checkpoints" / ("last.ckpt" if checkpoint == "last" else f"{checkpoint}.safetensors")
-        if not path.is_file():
-            raise InputError(f"--checkpoint {checkpoint}: {path} doesn't exist; the run has {_available(folder)}")
-        return path
-    return Path(checkpoint)
-
-
-def _available(folder: Path) -> str:
-    names = [p.name for p in sorted((folder / "checkpoints").glob("*.*"))] if (folder / "checkpoints").is_dir() else []
-    return ", ".join(names) or "none"
+        node[option] = n_best
+    try:
+        return build_search(node, tokenizer)
+    except ValueError as error:
+        raise InputError(f"decoding.search: {error}") from error

@@ -98,6 +98,13 @@ class Tokenizer(ABC):
     def pieces(self, ids: Sequence[int], side: Side) -> list[str]:
         """How each id is written in the vocabulary, to be shown to people; ``▁`` marks the start of a word."""
 
+    def surface(self, side: Side) -> list[bytes]:
+        """The bytes that each id adds to a text, the space before a word included; nothing for an id that no text gives."""
+        size = self.source_vocabulary_size if side == "source" else self.target_vocabulary_size
+        silent = {self.pad_id, self.unk_id, self.sos_id, self.eos_id}
+        pieces = self.pieces(range(size), side)
+        return [b"" if i in silent else piece.replace("▁", " ").encode() for i, piece in enumerate(pieces)]
+
     @abstractmethod
     def models(self) -> dict[str, bytes]:
         """What was learnt, as the content of one or more files by name; empty before training."""

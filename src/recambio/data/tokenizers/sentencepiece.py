@@ -176,6 +176,11 @@ class SentencePiece(Tokenizer):
         processor = self._processor(side)
         return [str(processor.id_to_piece(int(i))) for i in ids]
 
+    def surface(self, side: Side) -> list[bytes]:
+        processor, spelled = self._processor(side), super().surface(side)
+        # A byte's piece is written <0xC3>.
+        return [bytes([int(s[3:5], 16)]) if processor.is_byte(i) else s for i, s in enumerate(spelled)]
+
     def models(self) -> dict[str, bytes]:
         return dict(self._models)
 

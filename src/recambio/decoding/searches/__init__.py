@@ -1,5 +1,5 @@
 """The searches of the package, imported by name."""
 
-from recambio.decoding.searches import beam, greedy
+from recambio.decoding.searches import beam, diverse_beam, greedy, mbr, sample
 
-__all__ = ["beam", "greedy"]
+__all__ = ["beam", "diverse_beam", "greedy", "mbr", "sample"]
