@@ -11,6 +11,7 @@ from recambio.evaluation.chrf import CHRF
 from recambio.evaluation.phenomena import Accuracy, accuracy_by_length, accuracy_by_tag, phenomena_rows
 from recambio.evaluation.result import SetResult, build_metrics, evaluate_set, read_results, write_results
 from recambio.evaluation.samples import Sample, choose_samples
+from recambio.evaluation.significance import PairedTest, holm, paired_bootstrap, paired_randomisation, paired_test
 from recambio.evaluation.ter import TER
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "BLEU",
     "CHRF",
     "Metric",
+    "PairedTest",
     "Sample",
     "Score",
     "SetResult",
@@ -27,6 +29,10 @@ __all__ = [
     "build_metrics",
     "choose_samples",
     "evaluate_set",
+    "holm",
+    "paired_bootstrap",
+    "paired_randomisation",
+    "paired_test",
     "phenomena_rows",
     "read_results",
     "write_results",

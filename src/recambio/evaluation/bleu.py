@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU as LibraryBLEU
 
 from recambio.errors import InputError
@@ -40,6 +42,20 @@ class BLEU(SacreBLEUMetric):
     def label(self) -> str:
         """``BLEU``."""
         return "BLEU"
+
+    def from_many(self, sums: NDArray[np.floating]) -> NDArray[np.floating]:
+        """sums: (R, 10), as sacreBLEU orders them: both lengths, then matched and all n-grams of order 1 to 4."""
+        n_hypothesis, n_reference = sums[:, 0].astype(np.float64), sums[:, 1].astype(np.float64)
+        correct, total = sums[:, 2:6], sums[:, 6:10]
+        # the precisions keep the type of the sums, as the library's do: its bootstrap counts in float32
+        halved = (2.0 ** np.cumsum(correct == 0, axis=1)).astype(sums.dtype)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precisions = np.where(correct == 0, 100 / (halved * total), 100 * correct / total).astype(np.float64)
+            brevity = np.where(n_hypothesis < n_reference, np.exp(1 - n_reference / n_hypothesis), 1.0)
+            logs = np.log(precisions)
+        scores = brevity * np.exp((logs[:, 0] + logs[:, 1] + logs[:, 2] + logs[:, 3]) / 4)
+        # no match at all, or an order of which the corpus is too short, leaves nothing
+        return np.where((correct == 0).all(1) | (total == 0).any(1), 0.0, scores)
 
 
 def library_bleu(tokenize: str = "13a", lowercase: bool = False) -> LibraryBLEU:
