@@ -90,7 +90,7 @@ def test_two_runs(capsys):
     data = as_data(capsys, "a", "b")
     assert list(data["sets"]) == ["test"] and data["baseline"] == "runs/a"
     table = data["sets"]["test"]["metrics"]
-    assert list(table) == ["bleu", "chrf"] and table["chrf"]["name"] == "chrF2++"
+    assert list(table) == ["bleu", "chrf++"] and table["chrf++"]["name"] == "chrF2++"
     named = [("a", worsened(2)), ("b", worsened(6))]
     for kind, key in (("ar", "p_randomisation"), ("bs", "p_bootstrap")):
         _, scores = LibraryTest(named, {"bleu": LibraryBLEU()}, [REFERENCES], kind)()

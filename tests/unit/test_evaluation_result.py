@@ -87,6 +87,12 @@ def test_result_and_files(tmp_path):
         assert read_text_file(tmp_path, file["file"], file["sha256"]) == lines
 
 
+def test_exact_match_as_a_metric_has_an_interval():
+    entry = evaluate(metrics=["exact_match", "length_ratio"]).as_dict()
+    assert entry["exact_match"]["score"] == 50.0 and entry["exact_match"]["signature"].startswith("nrefs:1|bs:20|")
+    assert entry["length_ratio"]["score"] == pytest.approx(100 * 18 / 19)
+
+
 def test_line_breaks_become_blanks_before_scoring(tmp_path):
     broken = ["El gato\ncome pescado.", "La casa\r\nes grande.", *REFERENCES[2:]]
     result = evaluate(broken)

@@ -37,11 +37,12 @@ class BLEU(SacreBLEUMetric):
 
     def __init__(self, tokenize: Tokenize = "13a", lowercase: bool = False) -> None:
         super().__init__(library_bleu(tokenize, lowercase))
+        self._label = "spBLEU" if tokenize.startswith("flores") else "BLEU"
 
     @property
     def label(self) -> str:
-        """``BLEU``."""
-        return "BLEU"
+        """``BLEU``, ``spBLEU`` where SentencePiece splits the words."""
+        return self._label
 
     def from_many(self, sums: NDArray[np.floating]) -> NDArray[np.floating]:
         """sums: (R, 10), as sacreBLEU orders them: both lengths, then matched and all n-grams of order 1 to 4."""
@@ -70,6 +71,6 @@ def library_bleu(tokenize: str = "13a", lowercase: bool = False) -> LibraryBLEU:
     except (OSError, ImportError, SystemExit) as error:
         detail = " ".join(str(error).split())
         raise InputError(
-            f"bleu.tokenize: {tokenize!r} needs a model that can't be fetched ({detail}); "
-            "use '13a', or put sacreBLEU's model under ~/.sacrebleu/models"
+            f"bleu.tokenize: {tokenize!r}{' (spbleu)' if tokenize == 'flores200' else ''} needs a model that can't be fetched "
+            f"({detail}); use '13a', or put sacreBLEU's model under ~/.sacrebleu/models"
         ) from error

@@ -16,7 +16,8 @@ from recambio.errors import InputError
 from recambio.evaluation.base import Metric, Score, check_counts
 from recambio.evaluation.phenomena import Accuracy, accuracy_by_length, accuracy_by_tag, exact_matches
 from recambio.evaluation.samples import Sample, choose_samples
-from recambio.registry import METRIC, Node, parse_node
+from recambio.evaluation.slices import ErrorCount, count_errors, score_slices
+from recambio.registry import METRIC, Node
 
 _LINE_BREAK = re.compile(r"\r\n|[\r\n]")
 _LEFTOVER = re.compile(r"▁|@@(?= |$)|⁇|</?s>|<(?:pad|unk|bos|eos|sos)>")
@@ -36,6 +37,8 @@ class SetResult:
         hypotheses: The translations as scored and written, one line each.
         sources: What was translated, as written.
         references: One list for each reference set, as scored and written.
+        slices: Scores of parts of the set: by slice, bucket, and metric.
+        errors: What can be seen to be wrong, by the error's name.
         samples: A few of them beside source and reference.
         warnings: What makes the scores doubtful, each ``name: text``.
     """
@@ -49,6 +52,8 @@ class SetResult:
     references: list[list[str]] = field(default_factory=list, repr=False)
     phenomena: dict[str, Accuracy] = field(default_factory=dict)
     lengths: dict[str, Accuracy] = field(default_factory=dict)
+    slices: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    errors: dict[str, ErrorCount] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -76,13 +81,15 @@ class SetResult:
             "n": self.n,
             "hypotheses": f"eval/{file_stem(self.name)}.hyp",
             "sha256": self.sha256,
-            "exact_match": self.exact_match.exact,
         }
+        entry.setdefault("exact_match", self.exact_match.exact)  # a score of its own where the metric was asked for
         source, *references = ({"file": name, "sha256": _sha256(text)} for name, text in self.texts.items())
         entry |= {"source": source, "references": references}
         for key in ("phenomena", "lengths"):
             if table := getattr(self, key):
                 entry[key] = {tag: accuracy.as_dict() for tag, accuracy in table.items()}
+        entry["slices"] = self.slices
+        entry["errors"] = {name: count.as_dict() for name, count in self.errors.items()}
         entry["samples"] = [s.as_dict() for s in self.samples]
         entry["warnings"] = self.warnings
         return entry
@@ -92,7 +99,8 @@ def build_metrics(nodes: Iterable[Node]) -> dict[str, Metric]:
     """Metrics by the key that results use.
 
     Args:
-        nodes: As ``evaluation.metrics`` lists them. A name that comes again (other options) gets ``_2``, ``_3``...
+        nodes: As ``evaluation.metrics`` lists them. A name that comes again (other options) gets ``_2``, ``_3``...;
+            what a preset stands for has the preset's name (``chrf++``).
 
     Raises:
         InputError: Every problem of every node.
@@ -102,12 +110,16 @@ def build_metrics(nodes: Iterable[Node]) -> dict[str, Metric]:
         raise InputError(problems)
     metrics: dict[str, Metric] = {}
     for node in nodes:
-        parsed = parse_node(node)
-        assert not isinstance(parsed, str)
-        name = parsed[0]
+        name = _key(node)
         n_before = sum(key == name or key.startswith(f"{name}_") for key in metrics)
         metrics[f"{name}_{n_before + 1}" if n_before else name] = METRIC.create(node)
     return metrics
+
+
+def _key(node: Node) -> str:
+    """A metric's name; that of a preset where the options are its, for a config spells presets out."""
+    resolved = METRIC.resolve(node)
+    return next((name for name in METRIC.presets if METRIC.resolve(name) == resolved), resolved[0])
 
 
 def evaluate_set(
@@ -149,19 +161,22 @@ def evaluate_set(
     lines, sources = _on_lines(hypotheses), _on_lines(sources)
     sides = [_on_lines(side) for side in references]
     matches = exact_matches(lines, sides)
+    rows = {key: metric.statistics(lines, sides) for key, metric in metrics.items()}
     warnings = find_warnings(sources, lines, references)
     if n_broken := sum(bool(_LINE_BREAK.search(h)) for h in hypotheses):
         warnings.append(f"line_breaks: {n_broken:,} hypotheses held a line break, written as a blank")
     return SetResult(
         name=name,
         n=len(lines),
-        scores={key: metric.score(lines, sides, n_bootstrap) for key, metric in metrics.items()},
+        scores={key: metric.score_rows(rows[key], len(sides), n_bootstrap) for key, metric in metrics.items()},
         exact_match=Accuracy(len(matches), sum(matches)),
         hypotheses=lines,
         sources=sources,
         references=sides,
         phenomena=accuracy_by_tag(matches, tags) if tags is not None else {},
         lengths=accuracy_by_length(matches, sources) if tags is not None else {},
+        slices=score_slices(sources, metrics, rows),
+        errors=count_errors(sources, lines, sides, seed=seed),
         samples=choose_samples(sources, lines, sides, n_samples, seed),
         warnings=warnings,
     )

@@ -293,9 +293,7 @@ def _metrics(
 def _candidates(key: str, runs: Sequence[ScoredRun]) -> Iterator[Metric]:
     """What may have given the scores of this key: a metric of a run's config, or the plain one of this name."""
     for r in runs:
-        nodes = [n for n in r.metrics if not METRIC.problems(n)]
-        if key in (found := build_metrics(nodes)):
-            yield found[key]
+        yield from build_metrics(n for n in r.metrics if not METRIC.problems(n)).values()
     if not METRIC.problems(key):
         yield METRIC.create(key)
 
