@@ -134,6 +134,12 @@ def test_identical_hypotheses_have_p_1(metric, shared_data):
     assert next(s[1].p_value for name, s in scores.items() if name != "System") == 1 / 201
 
 
+def test_no_difference_is_none_however_the_translations_differ():
+    a, b = (BLEU().statistics([f"{w} {i}" for i in range(40)], [["el gato"] * 40]) for w in ("uno", "uno dos"))
+    assert (a != b).any(1).all() and BLEU().from_statistics(a.sum(0)) == BLEU().from_statistics(b.sum(0)) == 0
+    assert paired_bootstrap(BLEU(), a, b, n=100) == paired_randomisation(BLEU(), a, b, n=100) == 1
+
+
 def test_few_differing_sentences_claim_no_more_than_all_their_swaps_do():
     """Against every one of the 2^m swaps, worked out: no p of ours is below the exact one."""
     draw = random.Random(4)

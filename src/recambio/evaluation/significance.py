@@ -10,6 +10,7 @@ What differs from sacreBLEU 2.6 (``significance.py``), whose seed, draws and def
   equal files 1 / (n + 1), about 0.001: "significantly different". More generally, where only m sentences have other
   statistics, at least 2 of the 2^m ways to swap them are as extreme as what was seen, so no p here is below 2^(1 - m).
   From 15 sentences on (11 for the bootstrap of 1,000) the bound is below what the tests can reach, and p is sacreBLEU's.
+- A difference of exactly 0 has p = 1 too, as of two systems whose BLEU is 0.
 - Strict counting is kept otherwise, for the p-values to agree.
 
 sacreBLEU's *bootstrap* p is not calibrated: it compares ``|d*| - mean |d*|`` with ``|d|``, which for a difference well away
@@ -181,5 +182,7 @@ def _p_value(
 ) -> float:
     # compared in the type of the resampled scores, as numpy does with the library's
     n_beyond = int((sizes > sizes.dtype.type(observed)).sum())
+    if observed == 0:
+        return 1.0
     n_different = int((baseline != system).any(1).sum())
     return max((n_beyond + 1) / (len(sizes) + 1), min(1.0, 2.0 ** (1 - n_different)))
