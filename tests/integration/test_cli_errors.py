@@ -204,6 +204,7 @@ def test_eval_and_translate_hand_over_their_arguments(
         "reference": [],
         "checkpoint": None,
         "as_json": False,
+        "as_html": False,
         "overrides": [],
         "plugins": [],
     }
@@ -215,7 +216,7 @@ def test_eval_and_translate_hand_over_their_arguments(
     assert run(capsys, "eval", "runs/tiny", *arguments, "--checkpoint", "last", "--plugin", "p.py")[0] == 0
     assert seen.pop()[1] == {
         "sets": ["dev", "wmt13"], "source": Path("s"), "reference": [Path("r"), Path("q")], "checkpoint": "last",
-        "as_json": True, "overrides": [], "plugins": ["p.py"],
+        "as_json": True, "as_html": False, "overrides": [], "plugins": ["p.py"],
     }  # fmt: skip
     assert run(capsys, "translate", "tiny", "decoding.search.width=2", "--plugin=p.py")[0] == 0
     plain = {

@@ -19,7 +19,7 @@ from sacrebleu.metrics.ter import TER as LibraryTER
 from sacrebleu.significance import _bootstrap_resample
 
 from recambio.errors import InputError
-from recambio.evaluation import BLEU, CHRF, TER, build_metrics
+from recambio.evaluation import BLEU, CHRF, TER, ExactMatch, LengthRatio, build_metrics
 from recambio.evaluation.base import resampled_sums
 from recambio.evaluation.ter import CostDistance, translation_edits
 from recambio.registry import METRIC
@@ -83,6 +83,65 @@ def test_equals_the_command_line(metric, flags, pairs, tmp_path):
     assert "bs:1000|seed:12345" in ours.signature
     assert (ours.high - ours.low) / 2 == pytest.approx(theirs["confidence_var"], abs=1e-6)
     assert ours.low < ours.score < ours.high
+
+
+TEST_SETS = (
+    *("flores200-devtest", "news-test2008", "newssyscomb2009", "newstest2009", "newstest2010", "newstest2011"),
+    *("newstest2013", "ntrex128", "pud", "tico19-test", "wmt24"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TEST_SETS)
+def test_every_test_set_equals_the_command_line(name, shared_data, tmp_path):
+    """bleu, chrf, chrf++ and the length ratio of whole sets; TER, which the command takes a minute for, of 300 sentences."""
+    references = read_lines(shared_data / "testsets" / f"{name}.es")
+    hypotheses = perturb(references, seed=len(name))
+
+    def command(n: int, *flags: str) -> dict[str, object]:
+        for file, lines in (("hyp", hypotheses), ("ref", references)):
+            (tmp_path / file).write_text("".join(f"{line}\n" for line in lines[:n]), encoding="utf-8")
+        words = [sys.executable, "-m", "sacrebleu", "ref", "-i", "hyp", *flags, "-f", "json", "-w", "6"]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SACREBLEU")}
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment)
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    n = len(references)
+    for metric, n_used, flags in (
+        (METRIC.create("bleu"), n, ["-m", "bleu"]),
+        (METRIC.create("chrf"), n, ["-m", "chrf"]),
+        (METRIC.create("chrf++"), n, ["-m", "chrf", "--chrf-word-order", "2"]),
+        (METRIC.create("ter"), 300, ["-m", "ter"]),
+    ):
+        theirs = command(n_used, *flags)
+        ours = metric.score(hypotheses[:n_used], [references[:n_used]], 0)
+        assert (round(ours.score, 6), ours.name, ours.signature) == (
+            theirs["score"],
+            theirs["name"],
+            theirs["signature"],
+        )
+        if flags == ["-m", "bleu"]:
+            ratio = LengthRatio().score(hypotheses, [references], 0).score
+            assert f"ratio = {ratio / 100:.3f} " in str(theirs["verbose_score"])
+
+
+def test_exact_match_and_length_ratio(pairs):
+    hypotheses, references = (side[:80] for side in pairs)
+    mixed = [h if i % 4 else f" {r} " for i, (h, r) in enumerate(zip(hypotheses, references, strict=True))]
+    n_equal = sum(h.strip() == r.strip() for h, r in zip(mixed, references, strict=True))
+    score = ExactMatch().score(mixed, [references, ["x"] * 80], n_bootstrap=100)
+    assert score.score == 100 * n_equal / 80 and 20 <= n_equal < 80
+    assert score.low < score.score < score.high
+    assert score.signature == "nrefs:2|bs:100|seed:12345|case:mixed|strip:yes|version:recambio-1"
+    # words as the 13a tokenizer has them: the full stop is one, and of two references the nearer counts
+    ratio = LengthRatio().score(["uno dos.", "uno"], [["uno dos tres cuatro.", "a b"], ["uno dos tres.", "a b c"]], 0)
+    assert ratio.score == 100 * (3 + 1) / (4 + 2)
+    assert LengthRatio().score(["a"], [[""]], 0).score == 0
+    for metric in (ExactMatch(), LengthRatio()):
+        rows = metric.statistics(mixed, [references])
+        one_by_one = [metric.from_statistics(r) for r in rows]
+        assert metric.from_many(rows).tolist() == one_by_one
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(BLEU(), LibraryBLEU()), (CHRF(), LibraryCHRF()), (TER(), LibraryTER())])
@@ -171,18 +230,22 @@ def test_tokenizer_model_that_cannot_be_fetched(monkeypatch):
 
     monkeypatch.setattr("recambio.evaluation.bleu.LibraryBLEU", refuse)
     with pytest.raises(
-        InputError, match=r"^bleu.tokenize: 'flores200' needs a model .*network is unreachable.*models$"
+        InputError, match=r"^bleu.tokenize: 'flores200' \(spbleu\) needs a model .*network is unreachable.*models$"
     ):
-        BLEU(tokenize="flores200")
+        build_metrics(["spbleu"])
 
 
 def test_registered_with_typed_options():
-    assert {"bleu", "chrf", "ter"} <= set(METRIC.names())
+    assert {"bleu", "chrf", "ter", "exact_match", "length_ratio"} <= set(METRIC.names())
     assert isinstance(METRIC.create({"name": "bleu", "tokenize": "intl"}), BLEU)
     with pytest.raises(InputError, match=r"tokenize: must be one of .*did you mean '13a'"):
         METRIC.create({"name": "bleu", "tokenize": "13"})
     keys = list(build_metrics(["bleu", {"name": "bleu", "tokenize": "intl"}, "chrf"]))
     assert keys == ["bleu", "bleu_2", "chrf"]
+    # a preset's name is the key, also where a config has spelled it out
+    pluses: list[object] = ["chrf++", "chrf", {"name": "chrf", "word_order": 2}, {"name": "chrf", "word_order": 1}]
+    assert [m.label for m in build_metrics(pluses).values()] == ["chrF2++", "chrF2", "chrF2++", "chrF2+"]
+    assert list(build_metrics(pluses)) == ["chrf++", "chrf", "chrf++_2", "chrf_2"]
     with pytest.raises(InputError) as error:
         build_metrics(["blue", {"name": "chrf", "word": 2}])
     assert len(error.value.problems) == 2

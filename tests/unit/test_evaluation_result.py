@@ -23,7 +23,7 @@ from recambio.evaluation import (
     read_results,
     write_results,
 )
-from recambio.evaluation.result import file_stem
+from recambio.evaluation.result import file_stem, read_text_file
 
 SOURCES = ["The cat eats fish.", "The house is big.", "I like the book.", "She does not sleep."]
 REFERENCES = ["El gato come pescado.", "La casa es grande.", "Me gusta el libro.", "Ella no duerme."]
@@ -79,7 +79,18 @@ def test_result_and_files(tmp_path):
     lines = file.read_text(encoding="utf-8").split("\n")[:-1]
     assert entry["bleu"]["score"] == LibraryBLEU().corpus_score(lines, [REFERENCES]).score
     assert read_results(tmp_path) == written["sets"]
-    assert [p.name for p in sorted((tmp_path / "eval").iterdir())] == ["tiny__test.hyp", "tiny__test.json"]
+    assert [p.name for p in sorted((tmp_path / "eval").iterdir())] == [
+        f"tiny__test.{end}" for end in ("hyp", "json", "ref", "src")
+    ]
+    for file, lines in ((entry["source"], SOURCES), (entry["references"][0], REFERENCES)):
+        assert (tmp_path / file["file"]).read_text(encoding="utf-8") == "".join(f"{line}\n" for line in lines)
+        assert read_text_file(tmp_path, file["file"], file["sha256"]) == lines
+
+
+def test_exact_match_as_a_metric_has_an_interval():
+    entry = evaluate(metrics=["exact_match", "length_ratio"]).as_dict()
+    assert entry["exact_match"]["score"] == 50.0 and entry["exact_match"]["signature"].startswith("nrefs:1|bs:20|")
+    assert entry["length_ratio"]["score"] == pytest.approx(100 * 18 / 19)
 
 
 def test_line_breaks_become_blanks_before_scoring(tmp_path):
@@ -140,6 +151,17 @@ def test_file_stems_stay_in_the_folder():
     assert file_stem("tatoeba/test") == "tatoeba__test"
     assert file_stem("newstest2013") == "newstest2013"
     assert "/" not in file_stem("../../x") and not file_stem("../../x").startswith(".")
+
+
+def test_texts_that_changed_since_they_were_scored_are_refused(tmp_path):
+    result = evaluate_set("s", SOURCES, HYPOTHESES, [REFERENCES, SOURCES], n_bootstrap=0)
+    entry = write_results(tmp_path, [result])["sets"]["s"]
+    assert [r["file"] for r in entry["references"]] == ["eval/s.ref", "eval/s.ref2"]
+    (tmp_path / "eval" / "s.ref2").write_text("x\n" * 4, encoding="utf-8")
+    with pytest.raises(InputError, match=r"s.ref2: has changed since it was scored; score the run again"):
+        read_text_file(tmp_path, **entry["references"][1])
+    with pytest.raises(InputError, match=r"s.ref3: can't be read \(No such file or directory\); score the run again"):
+        read_text_file(tmp_path, "eval/s.ref3", "")
 
 
 def test_what_is_no_evaluation_is_passed_over(tmp_path):

@@ -215,7 +215,7 @@ def test_report_shows_everything(tmp_path):
     assert re.search(r"(?<!\d)3 of \d+ settings differ from the defaults", text)
     assert "What is missing" not in text
     ids = {a["id"] for _, a in page.tags if "id" in a}
-    assert ids == {a["href"][1:] for a in page.named("a")} and len(ids) == 8
+    assert ids == {a["href"][1:] for a in page.named("a")} and len(ids) == 9
     assert len(page.named("svg")) == 7
     assert "prefers-color-scheme" in path.read_text(encoding="utf-8")
 
@@ -398,7 +398,15 @@ def test_scores_on_standard_output(tmp_path, capsys):
     out, err = capsys.readouterr()
     score = found[0].scores["ter"]
     assert f"{score.score:.2f}" in out and score.signature in out and "tatoeba/test" in out
-    assert err.strip() == "warning: doubtful: yes" and "doubtful" not in out
+    assert err.strip() == "warning: tatoeba/test: doubtful: yes" and "doubtful" not in out
+    lines = out.splitlines()
+    assert lines[1].split() == ["set", "sentences", "BLEU", "95", "%", "chrF2", "95", "%", "TER", "95", "%", "exact"]
+    assert [line.split()[:3] for line in lines[2:4]] == [
+        [r.name, str(r.n), f"{r.scores['bleu'].score:.2f}"] for r in found
+    ]
+    assert len(lines) == 4 + len({s.signature for r in found for s in r.scores.values()})
+    print_scores(found[1:], "runs/tiny")
+    assert capsys.readouterr().out.startswith("runs/tiny on tatoeba/test (60 sentences)\n  BLEU ")
 
 
 def test_report_of_the_folder_it_stands_in(tmp_path, monkeypatch):

@@ -26,6 +26,9 @@ def evaluate(
     ] = None,
     checkpoint: options.Checkpoint = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="Write eval/SET.html too: the sentences side by side, differences marked.")
+    ] = False,
 ) -> None:
     """Score a run.
 
@@ -46,6 +49,7 @@ def evaluate(
         reference=reference or [],
         checkpoint=checkpoint,
         as_json=json,
+        as_html=html,
         overrides=overrides or [],
         plugins=options.plugins(context),
     )

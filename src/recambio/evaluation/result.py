@@ -16,7 +16,8 @@ from recambio.errors import InputError
 from recambio.evaluation.base import Metric, Score, check_counts
 from recambio.evaluation.phenomena import Accuracy, accuracy_by_length, accuracy_by_tag, exact_matches
 from recambio.evaluation.samples import Sample, choose_samples
-from recambio.registry import METRIC, Node, parse_node
+from recambio.evaluation.slices import ErrorCount, count_errors, score_slices
+from recambio.registry import METRIC, Node
 
 _LINE_BREAK = re.compile(r"\r\n|[\r\n]")
 _LEFTOVER = re.compile(r"▁|@@(?= |$)|⁇|</?s>|<(?:pad|unk|bos|eos|sos)>")
@@ -34,6 +35,10 @@ class SetResult:
         phenomena: Accuracy by tag, for corpora that carry tags.
         lengths: Accuracy by source words, for the same corpora.
         hypotheses: The translations as scored and written, one line each.
+        sources: What was translated, as written.
+        references: One list for each reference set, as scored and written.
+        slices: Scores of parts of the set: by slice, bucket, and metric.
+        errors: What can be seen to be wrong, by the error's name.
         samples: A few of them beside source and reference.
         warnings: What makes the scores doubtful, each ``name: text``.
     """
@@ -43,20 +48,31 @@ class SetResult:
     scores: dict[str, Score]
     exact_match: Accuracy
     hypotheses: list[str] = field(repr=False)
+    sources: list[str] = field(default_factory=list, repr=False)
+    references: list[list[str]] = field(default_factory=list, repr=False)
     phenomena: dict[str, Accuracy] = field(default_factory=dict)
     lengths: dict[str, Accuracy] = field(default_factory=dict)
+    slices: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    errors: dict[str, ErrorCount] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
     def hypotheses_text(self) -> str:
         """The content of the hypothesis file."""
-        return "".join(f"{line}\n" for line in self.hypotheses)
+        return _text(self.hypotheses)
 
     @property
     def sha256(self) -> str:
         """Of the hypothesis file."""
-        return hashlib.sha256(self.hypotheses_text.encode()).hexdigest()
+        return _sha256(self.hypotheses_text)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The set itself, by the name of its file: the run folder alone is enough to compare."""
+        stem = f"eval/{file_stem(self.name)}"
+        sides = {f"{stem}.ref{i if i > 1 else ''}": side for i, side in enumerate(self.references, 1)}
+        return {name: _text(lines) for name, lines in {f"{stem}.src": self.sources, **sides}.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """The set's entry in the evaluation's JSON."""
@@ -65,11 +81,15 @@ class SetResult:
             "n": self.n,
             "hypotheses": f"eval/{file_stem(self.name)}.hyp",
             "sha256": self.sha256,
-            "exact_match": self.exact_match.exact,
         }
+        entry.setdefault("exact_match", self.exact_match.exact)  # a score of its own where the metric was asked for
+        source, *references = ({"file": name, "sha256": _sha256(text)} for name, text in self.texts.items())
+        entry |= {"source": source, "references": references}
         for key in ("phenomena", "lengths"):
             if table := getattr(self, key):
                 entry[key] = {tag: accuracy.as_dict() for tag, accuracy in table.items()}
+        entry["slices"] = self.slices
+        entry["errors"] = {name: count.as_dict() for name, count in self.errors.items()}
         entry["samples"] = [s.as_dict() for s in self.samples]
         entry["warnings"] = self.warnings
         return entry
@@ -79,7 +99,8 @@ def build_metrics(nodes: Iterable[Node]) -> dict[str, Metric]:
     """Metrics by the key that results use.
 
     Args:
-        nodes: As ``evaluation.metrics`` lists them. A name that comes again (other options) gets ``_2``, ``_3``...
+        nodes: As ``evaluation.metrics`` lists them. A name that comes again (other options) gets ``_2``, ``_3``...;
+            what a preset stands for has the preset's name (``chrf++``).
 
     Raises:
         InputError: Every problem of every node.
@@ -89,12 +110,16 @@ def build_metrics(nodes: Iterable[Node]) -> dict[str, Metric]:
         raise InputError(problems)
     metrics: dict[str, Metric] = {}
     for node in nodes:
-        parsed = parse_node(node)
-        assert not isinstance(parsed, str)
-        name = parsed[0]
+        name = _key(node)
         n_before = sum(key == name or key.startswith(f"{name}_") for key in metrics)
         metrics[f"{name}_{n_before + 1}" if n_before else name] = METRIC.create(node)
     return metrics
+
+
+def _key(node: Node) -> str:
+    """A metric's name; that of a preset where the options are its, for a config spells presets out."""
+    resolved = METRIC.resolve(node)
+    return next((name for name in METRIC.presets if METRIC.resolve(name) == resolved), resolved[0])
 
 
 def evaluate_set(
@@ -110,7 +135,7 @@ def evaluate_set(
 ) -> SetResult:
     """Score the translations of a set.
 
-    A line break within a translation becomes a blank before anything is scored, so the file gives the same score again.
+    A line break within a sentence becomes a blank before anything is scored, so the files give the same score again.
 
     Args:
         name: The set.
@@ -133,20 +158,26 @@ def evaluate_set(
         )
     if not isinstance(metrics, Mapping):
         metrics = build_metrics(metrics)
-    lines = [_LINE_BREAK.sub(" ", h) for h in hypotheses]
-    matches = exact_matches(lines, references)
+    lines, sources = _on_lines(hypotheses), _on_lines(sources)
+    sides = [_on_lines(side) for side in references]
+    matches = exact_matches(lines, sides)
+    rows = {key: metric.statistics(lines, sides) for key, metric in metrics.items()}
     warnings = find_warnings(sources, lines, references)
     if n_broken := sum(bool(_LINE_BREAK.search(h)) for h in hypotheses):
         warnings.append(f"line_breaks: {n_broken:,} hypotheses held a line break, written as a blank")
     return SetResult(
         name=name,
         n=len(lines),
-        scores={key: metric.score(lines, references, n_bootstrap) for key, metric in metrics.items()},
+        scores={key: metric.score_rows(rows[key], len(sides), n_bootstrap) for key, metric in metrics.items()},
         exact_match=Accuracy(len(matches), sum(matches)),
         hypotheses=lines,
+        sources=sources,
+        references=sides,
         phenomena=accuracy_by_tag(matches, tags) if tags is not None else {},
         lengths=accuracy_by_length(matches, sources) if tags is not None else {},
-        samples=choose_samples(sources, lines, references, n_samples, seed),
+        slices=score_slices(sources, metrics, rows),
+        errors=count_errors(sources, lines, sides, seed=seed),
+        samples=choose_samples(sources, lines, sides, n_samples, seed),
         warnings=warnings,
     )
 
@@ -190,7 +221,9 @@ def file_stem(name: str) -> str:
 
 
 def write_results(run_dir: Path, results: Sequence[SetResult]) -> dict[str, Any]:
-    """Write ``eval/<set>.hyp`` and ``eval/<set>.json`` of each set, replacing what an earlier evaluation wrote.
+    """Write ``eval/<set>.{src,ref,hyp,json}`` of each set, replacing what an earlier evaluation wrote.
+
+    Further references are ``.ref2``, ``.ref3`` and so on.
 
     Args:
         run_dir: The run folder.
@@ -204,12 +237,35 @@ def write_results(run_dir: Path, results: Sequence[SetResult]) -> dict[str, Any]
     merged: dict[str, Any] = {"sets": {}}
     for result in results:
         entry = result.as_dict()
-        # the hypotheses first: a JSON file never names hypotheses that aren't there
+        # the texts first: a JSON file never names one that isn't there
+        for file, text in result.texts.items():
+            _write_atomic(run_dir / file, text)
         _write_atomic(run_dir / entry["hypotheses"], result.hypotheses_text)
         one = {"sets": {result.name: entry}}
         _write_atomic(folder / f"{file_stem(result.name)}.json", json.dumps(one, ensure_ascii=False, indent=2) + "\n")
         merged["sets"][result.name] = entry
     return merged
+
+
+def read_text_file(run_dir: Path, file: str, sha256: str) -> list[str]:
+    """The lines of a text of an evaluation.
+
+    Args:
+        run_dir: The run folder.
+        file: As the evaluation's JSON names it.
+        sha256: As the JSON has it.
+
+    Raises:
+        InputError: There is none, or it isn't the text that was scored.
+    """
+    path = run_dir / file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); score the run again with recambio eval") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path}: has changed since it was scored; score the run again with recambio eval")
+    return content.decode("utf-8").split("\n")[:-1]
 
 
 def read_results(run_dir: Path) -> dict[str, Any]:
@@ -223,6 +279,18 @@ def read_results(run_dir: Path) -> dict[str, Any]:
         if isinstance(sets, dict):
             found |= {name: entry for name, entry in sets.items() if isinstance(entry, dict)}
     return dict(sorted(found.items()))
+
+
+def _on_lines(sentences: Iterable[str]) -> list[str]:
+    return [_LINE_BREAK.sub(" ", sentence) for sentence in sentences]
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _write_atomic(path: Path, text: str) -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from sacrebleu.metrics import lib_ter
 from sacrebleu.metrics.ter import TER as LibraryTER
 
@@ -43,6 +45,13 @@ class TER(SacreBLEUMetric):
     def label(self) -> str:
         """``TER``."""
         return "TER"
+
+    def from_many(self, sums: NDArray[np.floating]) -> NDArray[np.floating]:
+        """sums: (R, 2), edits and words of the references."""
+        edits, n_words = sums[:, 0], sums[:, 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = np.where(n_words > 0, edits / n_words, (edits > 0).astype(sums.dtype))
+        return 100 * rate
 
 
 class FastTER(LibraryTER):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from recambio.errors import InputError
 from recambio.evaluation.result import SetResult, build_metrics, evaluate_set, write_results
 from recambio.experiment.build import build_corpus, relative
 from recambio.experiment.report import write_report
+from recambio.experiment.side_by_side import write_page
 from recambio.experiment.summary import print_scores
 from recambio.experiment.translator import Translator, load
 
@@ -41,6 +43,7 @@ def run(
     reference: Sequence[Path] = (),
     checkpoint: str | None = None,
     as_json: bool = False,
+    as_html: bool = False,
     overrides: Sequence[str] = (),
     plugins: Sequence[str] = (),
 ) -> dict[str, object]:
@@ -53,6 +56,7 @@ def run(
         reference: Its reference files.
         checkpoint: ``best``, ``last``, ``average`` or a file.
         as_json: Print JSON instead of a table.
+        as_html: Write ``eval/<set>.html`` as well, the sentences side by side.
         overrides: Changes of ``decoding`` and ``evaluation``.
         plugins: What the run needs from outside the project.
 
@@ -73,6 +77,10 @@ def run(
     results = evaluate(translator, found)
     data = write_results(translator.run_dir, results)
     write_report(translator.run_dir)
+    if as_html:
+        for result in results:
+            page = write_page(translator.run_dir, result)
+            print(f"sentences side by side: {relative(page)}", file=sys.stderr)
     if as_json:
         print(json.dumps({"sets": {r.name: r.as_dict() for r in results}}, ensure_ascii=False, indent=2))
     else:

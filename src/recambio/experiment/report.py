@@ -14,6 +14,7 @@ from recambio.evaluation.result import read_results
 from recambio.experiment import report_sections as sections
 from recambio.experiment.curves import read_metrics
 from recambio.experiment.markup import join, tag
+from recambio.experiment.report_errors import errors
 
 
 @dataclass
@@ -85,6 +86,7 @@ def render(run: Run) -> str:
         ("curves", "Learning curves", sections.curves(run)),
         ("sets", "Test sets in full", sections.sets(run)),
         ("phenomena", "Accuracy by phenomenon", sections.phenomena(run)),
+        ("errors", "Errors and slices", errors(run.sets)),
         ("samples", "Sample translations", sections.samples(run)),
         ("config", "Settings", sections.config(run)),
         ("data", "Data", sections.data(run)),

@@ -34,7 +34,8 @@ CHARTS: tuple[tuple[str, str, tuple[tuple[str, str], ...], bool], ...] = (
 """Title, unit, columns with their labels, whether the axis is logarithmic."""
 
 _NOT_DRAWN = {"step", "epoch", "train/tokens"}
-_METRIC_NAMES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER"}
+_METRIC_NAMES = {"bleu": "BLEU", "chrf": "chrF", "chrf++": "chrF++", "spbleu": "spBLEU", "ter": "TER"}
+_METRIC_NAMES |= {"exact_match": "exact match", "length_ratio": "length ratio"}
 
 
 def header(run: Run, nav: Markup) -> Markup:
@@ -81,14 +82,14 @@ def headline(run: Run) -> Markup | None:
             continue
         first = "bleu" if "bleu" in scores else next(iter(scores))
         main = scores.pop(first)
-        also = [tag("span", tag("small", f"{_metric(k)} "), f"{s['score']:.1f}") for k, s in scores.items()]
-        if "exact_match" in entry:
+        also = [tag("span", tag("small", f"{metric_name(k)} "), f"{s['score']:.1f}") for k, s in scores.items()]
+        if isinstance(entry.get("exact_match"), int | float):
             also.append(tag("span", tag("small", "exact "), f"{entry['exact_match']:.1f} %"))
         cards.append(
             tag(
                 "div",
                 tag("h3", name, tag("small", f" · {entry.get('n', 0):,} sentences")),
-                tag("div", f"{main['score']:.1f}", tag("small", _metric(first)), class_="big"),
+                tag("div", f"{main['score']:.1f}", tag("small", metric_name(first)), class_="big"),
                 _interval_bar(main),
                 tag("div", also, class_="also") if also else None,
                 class_="card",
@@ -140,7 +141,7 @@ def sets(run: Run) -> Markup | None:
                     "tr",
                     tag("td", tag("b", name) if i == 0 else None),
                     tag("td", f"{entry.get('n', 0):,}" if i == 0 else None, class_="n"),
-                    tag("td", _metric(key)),
+                    tag("td", metric_name(key)),
                     tag("td", f"{score['score']:.2f}", class_="n"),
                     tag("td", interval, class_="n"),
                     tag("td", tag("code", score.get("signature", "")), class_="signature"),
@@ -151,7 +152,7 @@ def sets(run: Run) -> Markup | None:
     head = [
         tag("th", t, class_=c) for t, c in (("set", None), ("n", "n"), ("metric", None), ("score", "n"), ("95 %", "n"))
     ]
-    table = _table([*head, tag("th", "signature")], rows)
+    table = table_of([*head, tag("th", "signature")], rows)
     files = [
         tag("li", tag("code", e.get("hypotheses", "")), tag("small", f" sha256 {str(e.get('sha256', ''))[:16]}…"))
         for e in run.sets.values()
@@ -255,13 +256,13 @@ def config(run: Run) -> Markup | None:
 
     head = [tag("th", t) for t in ("key", "value", *(("set in",) if origins else ()))]
     marked = {k for k, _ in changed}
-    full = _table(head, [row(k, v, k in marked) for k, v in leaves])
+    full = table_of(head, [row(k, v, k in marked) for k, v in leaves])
     if not origins:
         return full
     return join(
         [
             tag("p", f"{len(changed)} of {len(leaves)} settings differ from the defaults."),
-            _table(head, [row(k, v, False) for k, v in changed]) if changed else None,
+            table_of(head, [row(k, v, False) for k, v in changed]) if changed else None,
             tag("details", tag("summary", f"All {len(leaves)} settings"), full),
         ]
     )
@@ -291,7 +292,7 @@ def data(run: Run) -> Markup | None:
     rest = [(k, v) for key in data if key not in known for k, v in _leaves(data[key], key)]
     if rest:
         rows = [tag("tr", tag("td", tag("code", k)), tag("td", tag("code", _value(v)))) for k, v in rest]
-        blocks.append(tag("details", tag("summary", "Hashes and the rest"), _table([], rows)))
+        blocks.append(tag("details", tag("summary", "Hashes and the rest"), table_of([], rows)))
     return join(blocks) if blocks else None
 
 
@@ -328,7 +329,7 @@ def _parts(parts: Sequence[Any], cleaning: Any) -> Markup:
         cells = [tag("td", f"{n:,}" if isinstance(n, int) else _value(n), class_="n") for n in numbers]
         rows.append(tag("tr", tag("td", name), cells, tag("td", reasons)))
     head = [tag("th", text) for text in ("part", "pairs", "times an epoch", "pairs an epoch", "left out")]
-    return join([tag("h3", "parts"), _table(head, rows)])
+    return join([tag("h3", "parts"), table_of(head, rows)])
 
 
 def _overlap(overlap: Mapping[str, Any]) -> Markup:
@@ -350,7 +351,7 @@ def _overlap(overlap: Mapping[str, Any]) -> Markup:
         f"{overlap['ngram_words']} words in a row",
     )
     head = [tag("th", "set"), *(tag("th", text, class_="n") for text in heads), tag("th", "what became of them")]
-    return join([tag("h3", "Training pairs that stood in evaluation sets"), _table(head, rows)])
+    return join([tag("h3", "Training pairs that stood in evaluation sets"), table_of(head, rows)])
 
 
 def environment(run: Run) -> Markup | None:
@@ -360,7 +361,7 @@ def environment(run: Run) -> Markup | None:
         leaves += list(_leaves(plugin, f"plugins[{i}]"))
     if not leaves:
         return None
-    return _table([], [tag("tr", tag("td", tag("code", k)), tag("td", tag("code", _value(v)))) for k, v in leaves])
+    return table_of([], [tag("tr", tag("td", tag("code", k)), tag("td", tag("code", _value(v)))) for k, v in leaves])
 
 
 # Small parts ----------------------------------------------------------------------------------------------------------
@@ -373,7 +374,7 @@ def phenomenon_descriptions() -> dict[str, str]:
     return dict(PHENOMENA)
 
 
-def _table(head: Sequence[Markup], rows: Sequence[Markup]) -> Markup:
+def table_of(head: Sequence[Markup], rows: Sequence[Markup]) -> Markup:
     top = tag("thead", tag("tr", head)) if head else None
     return tag("div", tag("table", top, tag("tbody", rows)), class_="scroll")
 
@@ -384,9 +385,11 @@ def _scores(entry: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield key, value
 
 
-def _metric(key: str) -> str:
-    name, _, number = key.partition("_")
-    return _METRIC_NAMES.get(name, name) + (f" ({number})" if number else "")
+def metric_name(key: str) -> str:
+    name, _, number = key.rpartition("_")
+    if not number.isdigit():
+        return _METRIC_NAMES.get(key, key)
+    return f"{_METRIC_NAMES.get(name, name)} ({number})"
 
 
 def _leaves(value: Any, at: str) -> Iterator[tuple[str, Any]]:

@@ -74,18 +74,44 @@ def start_lines(init_from: Mapping[str, Any] | None) -> list[str]:
 
 
 def print_scores(results: Sequence[SetResult], where: str) -> None:
-    """Print the scores of each set to standard output, as lines; warnings go to standard error.
+    """Print scores to standard output: a set as lines, several as one table; warnings go to standard error.
 
     Args:
         results: One for each set.
         where: The run folder as a person would type it.
     """
-    for i, result in enumerate(results):
-        print(f"{'' if i == 0 else chr(10)}{where} on {result.name} ({result.n:,} sentences)")
-        for line, _ in _score_lines(result):
-            print(line)
+    if len(results) > 1:
+        _print_table(results, where)
+    else:
+        for result in results:
+            print(f"{where} on {result.name} ({result.n:,} sentences)")
+            for line, _ in _score_lines(result):
+                print(line)
+    for result in results:
         for warning in result.warnings:
-            print(f"  warning: {warning}", file=sys.stderr)
+            print(f"  warning: {f'{result.name}: ' if len(results) > 1 else ''}{warning}", file=sys.stderr)
+
+
+def _print_table(results: Sequence[SetResult], where: str) -> None:
+    """A row for each set; the signatures below, each once."""
+    named = {key: s.name for r in results for key, s in r.scores.items()}
+    # two metrics of one name, as BLEU with two tokenizers, go by their keys
+    labels = {key: name if list(named.values()).count(name) == 1 else key for key, name in named.items()}
+    rows = [["set", "sentences", *(cell for label in labels.values() for cell in (label, "95 %")), "exact"]]
+    for result in results:
+        row = [result.name, f"{result.n:,}"]
+        for key in labels:
+            score = result.scores.get(key)
+            row.append(f"{score.score:.2f}" if score else "")
+            row.append(f"{score.low:.2f} to {score.high:.2f}" if score and score.low is not None else "")
+        rows.append([*row, f"{result.exact_match.exact:.1f} %"])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    print(where)
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print(f"  {'  '.join(cells)}".rstrip())
+    for line in dict.fromkeys(f"  {labels[key]}  {s.signature}" for r in results for key, s in r.scores.items()):
+        print(line)
 
 
 def _score_lines(result: SetResult) -> list[tuple[str, bool]]:

@@ -22,7 +22,7 @@ from recambio.data.plan import Cursor
 from recambio.data.prepare import Prepared
 from recambio.data.tokenizers.base import Tokenizer
 from recambio.errors import InputError, RunError
-from recambio.evaluation.result import write_results
+from recambio.evaluation.result import build_metrics, write_results
 from recambio.experiment import run_folder
 from recambio.experiment.build import (
     build_loss,
@@ -91,6 +91,8 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         initial.fill(build_model(config, initial.tokenizer))
     # Nothing is written or started before something is logged: this only asks whether it could be.
     _loggers(config, Path(), None)
+    # Nor may a metric whose model can't be had be found out after the training.
+    build_metrics(config.values.evaluation.metrics)
     threads = set_threads(config.values.trainer.threads)
     is_first = run_folder.is_first_process()
     console = Console(stderr=True, soft_wrap=True, highlight=False)

@@ -362,7 +362,11 @@ class WandbRun(Logger):
             for part in ("score", "low", "high", "signature")
             if value.get(part) is not None
         }
-        flat |= {f"eval/{name}/exact_match": e["exact_match"] for name, e in sets.items() if "exact_match" in e}
+        flat |= {
+            f"eval/{name}/exact_match": e["exact_match"]
+            for name, e in sets.items()
+            if isinstance(e.get("exact_match"), int | float)
+        }
         self._guard(lambda run: run.summary.update(flat), self.run)
 
     @rank_zero_only
