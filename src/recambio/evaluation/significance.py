@@ -79,13 +79,14 @@ def paired_test(
         seed: Of either test.
     """
     difference = metric.from_statistics(system.sum(0)) - metric.from_statistics(baseline.sum(0))
-    resampled = np.sort(_resampled_differences(metric, baseline, system, n_bootstrap, seed).astype(np.float64))
+    resampled = _resampled_differences(metric, baseline, system, n_bootstrap, seed)
+    ranked = np.sort(resampled.astype(np.float64))
     cut = n_bootstrap // 40
     return PairedTest(
         difference,
-        float(resampled[cut]),
-        float(resampled[n_bootstrap - cut - 1]),
-        paired_bootstrap(metric, baseline, system, n_bootstrap, seed),
+        float(ranked[cut]),
+        float(ranked[n_bootstrap - cut - 1]),
+        _bootstrap_p(metric, baseline, system, resampled),
         paired_randomisation(metric, baseline, system, n_randomisation, seed),
     )
 
@@ -106,9 +107,7 @@ def paired_bootstrap(
         n: Resamples.
         seed: Of their choice; the resamples are those of the scores' intervals.
     """
-    observed = abs(metric.from_statistics(baseline.sum(0)) - metric.from_statistics(system.sum(0)))
-    sizes = np.abs(_resampled_differences(metric, baseline, system, n, seed))
-    return _p_value(sizes - sizes.mean(), observed, baseline, system)
+    return _bootstrap_p(metric, baseline, system, _resampled_differences(metric, baseline, system, n, seed))
 
 
 def paired_randomisation(
@@ -166,6 +165,14 @@ def _resampled_differences(
     n_columns = baseline.shape[1]
     sums = np.stack(list(resampled_sums(np.hstack([baseline, system]), n, seed)))
     return metric.from_many(sums[:, n_columns:]) - metric.from_many(sums[:, :n_columns])
+
+
+def _bootstrap_p(
+    metric: Metric, baseline: NDArray[np.float64], system: NDArray[np.float64], resampled: NDArray[np.floating]
+) -> float:
+    observed = abs(metric.from_statistics(baseline.sum(0)) - metric.from_statistics(system.sum(0)))
+    sizes = np.abs(resampled)
+    return _p_value(sizes - sizes.mean(), observed, baseline, system)
 
 
 def _swaps(n: int, n_sentences: int, seed: int) -> Iterator[NDArray[np.bool_]]:

@@ -147,11 +147,6 @@ class Translator:
         pieces = self.tokenizer.decode([part.hypotheses[0].tokens for part in parts])
         return " ".join(piece for piece in pieces if piece)
 
-    def hypotheses(self, lines: Sequence[str]) -> list[list[Hypothesis]]:
-        """The search's hypotheses for each line, best first. Lines pass the normalisation that training text passed."""
-        rows = self.tokenizer.encode([self._cleaner.normalize_line(line) for line in lines], "source")
-        return self.search_tokens([[*row, self.tokenizer.eos_id] for row in rows])
-
     def search_tokens(self, sources: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
         """Hypotheses for token ids, EOS included."""
         decoding, limit = self.config.values.decoding, self.target_limit

@@ -185,7 +185,7 @@ class TranslationData(L.LightningDataModule):
         return here + sum(plan.steps_in_epoch(e) for e in range(start.epoch + 1, epochs))
 
     def training_steps(self, ranks: int, rank: int) -> IterableDataset[StepBatch]:
-        """A rank's steps from the cursor on, without end."""
+        """A rank's steps from the cursor on, to the end of the last epoch if there is one."""
         return _Steps(self.plan(ranks), self.cursor, rank, self)
 
     def last_step(self, epochs: int, ranks: int, done: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from recambio.decoding.scorer import Scorer
-from recambio.decoding.searches.base import Hypothesis, Search
+from recambio.decoding.searches.base import Hypothesis, LengthPenalty, LengthRule, Search
 from recambio.registry import SEARCH, Card
 
 
@@ -42,7 +42,7 @@ class Beam(Search):
         self,
         width: int = 4,
         length_penalty: float = 1.0,
-        normalize: Literal["average", "gnmt"] = "average",
+        normalize: LengthRule = "average",
         stop: Literal["width", "exact"] = "width",
         n_best: int = 1,
     ) -> None:
@@ -50,18 +50,10 @@ class Beam(Search):
             raise ValueError(f"`width` must be at least 1, but is {width}")
         if not 1 <= n_best <= width:
             raise ValueError(f"`n_best` must be between 1 and `width` ({width}), but is {n_best}")
-        if length_penalty < 0:
-            raise ValueError(f"`length_penalty` must not be negative, but is {length_penalty}")
         self.width = width
-        self.length_penalty = length_penalty
-        self.normalize = normalize
+        self.penalty = LengthPenalty(length_penalty, normalize)
         self.stop = stop
         self.n_best = n_best
-
-    def penalty(self, length: int) -> float:
-        """What the sum of log-probabilities of ``length`` tokens (EOS included) is divided by."""
-        base = (5 + length) / 6 if self.normalize == "gnmt" else length
-        return float(base**self.length_penalty)
 
     @torch.inference_mode()
     def __call__(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recambio.decoding.scorer import Scorer
-from recambio.decoding.searches.base import Hypothesis, Search
+from recambio.decoding.searches.base import Hypothesis, LengthPenalty, LengthRule, Search
 from recambio.registry import SEARCH, Card
 
 
@@ -50,7 +50,7 @@ class DiverseBeam(Search):
         groups: int = 4,
         strength: float = 0.5,
         length_penalty: float = 1.0,
-        normalize: Literal["average", "gnmt"] = "average",
+        normalize: LengthRule = "average",
         stop: Literal["width", "exact"] = "width",
         n_best: int = 1,
     ) -> None:
@@ -62,15 +62,9 @@ class DiverseBeam(Search):
             raise ValueError(f"`strength` must not be negative, but is {strength}")
         if not 1 <= n_best <= width:
             raise ValueError(f"`n_best` must be between 1 and `width` ({width}), but is {n_best}")
-        if length_penalty < 0:
-            raise ValueError(f"`length_penalty` must not be negative, but is {length_penalty}")
         self.width, self.groups, self.strength = width, groups, strength
-        self.length_penalty, self.normalize, self.stop, self.n_best = length_penalty, normalize, stop, n_best
-
-    def penalty(self, length: int) -> float:
-        """What the sum of log-probabilities of ``length`` tokens (EOS included) is divided by."""
-        base = (5 + length) / 6 if self.normalize == "gnmt" else length
-        return float(base**self.length_penalty)
+        self.penalty = LengthPenalty(length_penalty, normalize)
+        self.stop, self.n_best = stop, n_best
 
     @torch.inference_mode()
     def __call__(
