@@ -10,6 +10,8 @@ import typer
 from recambio.cli import options
 from recambio.errors import InputError
 
+ENGINES = ("recambio", "ctranslate2")
+
 
 def translate(
     context: typer.Context,
@@ -23,11 +25,28 @@ def translate(
         ),
     ] = None,
     checkpoint: options.Checkpoint = None,
+    engine: Annotated[
+        str, typer.Option(metavar="recambio|ctranslate2", help="ctranslate2: what `recambio export` wrote.")
+    ] = "recambio",
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="The exported model; by default export/ctranslate2 of the run."),
+    ] = None,
 ) -> None:
     """Translate a file or standard input.
 
     Line by line; interactive at a terminal.
     """
+    if engine not in ENGINES:
+        raise InputError(f"--engine {engine}: no such engine; there is {', '.join(ENGINES)}")
+    if engine == "ctranslate2":
+        from recambio.interop.ctranslate2_import import ctranslate2
+
+        ctranslate2()  # before torch
+        if checkpoint is not None:
+            raise InputError("--checkpoint: an exported model has its weights; give it to recambio export instead")
+    elif model is not None:
+        raise InputError("--model: is an exported model; add --engine ctranslate2")
     from recambio.experiment import run_folder
 
     overrides = [a for a in arguments or [] if "=" in a and not Path(a).exists()]
@@ -38,10 +57,18 @@ def translate(
 
     from recambio.experiment import translate as translation
 
+    plugins = options.plugins(context)
+
+    def exported() -> translation.Lines:
+        from recambio.interop.ctranslate2_engine import Engine
+
+        return Engine(folder, model, overrides=overrides, plugins=plugins)
+
     translation.run(
         folder,
         file=Path(files[0]) if files else None,
         checkpoint=checkpoint,
         overrides=overrides,
-        plugins=options.plugins(context),
+        plugins=plugins,
+        engine=exported if engine == "ctranslate2" else None,
     )

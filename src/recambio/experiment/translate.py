@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from recambio.data.pairs import decode_lines, read_lines
 from recambio.errors import InputError
 from recambio.experiment.translator import load
+
+
+class Lines(Protocol):
+    """What turns English lines into Spanish ones."""
+
+    def translate(self, lines: Sequence[str]) -> list[str]:
+        """One line each."""
+
+    def stream(self, lines: Iterator[str], chunk: int = 512) -> Iterator[str]:
+        """Lines as they come."""
 
 
 def run(
@@ -18,6 +29,7 @@ def run(
     checkpoint: str | None = None,
     overrides: Sequence[str] = (),
     plugins: Sequence[str] = (),
+    engine: Callable[[], Lines] | None = None,
 ) -> None:
     """Translate line by line to standard output.
 
@@ -27,10 +39,15 @@ def run(
         checkpoint: ``best``, ``last``, ``average`` or a file.
         overrides: Changes of ``decoding``.
         plugins: What the run needs from outside the project.
+        engine: Opens what translates instead of the run's own model.
     """
     if file is not None and not file.is_file():
         raise InputError(f"{file}: no such file; give one sentence a line, or pipe them in")
-    translator = load(run, checkpoint=checkpoint, overrides=overrides, plugins=plugins)
+    translator: Lines
+    if engine is None:
+        translator = load(run, checkpoint=checkpoint, overrides=overrides, plugins=plugins)
+    else:
+        translator = engine()
     if file is None and sys.stdin.isatty():
         print("English, one sentence a line; an empty line or ctrl-D ends.", file=sys.stderr)
         for line in _typed():

@@ -112,6 +112,26 @@ def load(
         InputError: The folder is no run, has no weights, or needs a plugin that is missing.
     """
     folder = run_folder.existing(run)
+    config, tokenizer, _ = open_run(folder, overrides=overrides, plugins=plugins)
+    model = build_model(config, tokenizer)
+    load_weights(model, weights_path(folder, checkpoint))
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Translator(config, model.to(place), tokenizer, folder)
+
+
+def open_run(
+    folder: Path, *, overrides: Sequence[str] = (), plugins: Sequence[str] = ()
+) -> tuple[Config, Tokenizer, Search]:
+    """A run's config, tokenizer and search, without its model; torch's threads are bounded as the config says.
+
+    Args:
+        folder: The run folder.
+        overrides: ``key=value`` changes of the config, of decoding and evaluation only.
+        plugins: Plugins that the run needs and that lie outside the project.
+
+    Raises:
+        InputError: A plugin is missing, or a change is none that a trained run takes.
+    """
     verify_plugins(run_folder.read_manifest(folder).plugins, folder, plugins)
     for override in overrides:
         if not override.startswith(("decoding.", "evaluation.", "data.root=", "trainer.threads=")):
@@ -120,11 +140,7 @@ def load(
             )
     config = load_config(folder / "config.yaml", overrides, plugins_are_loaded=True, check_hardware=False)
     set_threads(config.values.trainer.threads)
-    tokenizer = load_tokenizer(folder)
-    model = build_model(config, tokenizer)
-    load_weights(model, weights_path(folder, checkpoint))
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Translator(config, model.to(place), tokenizer, folder)
+    return config, load_tokenizer(folder), build_search(config.values.decoding.search)
 
 
 def weights_path(folder: Path, checkpoint: str | None) -> Path:

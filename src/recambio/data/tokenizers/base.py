@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from recambio.errors import InputError
 from recambio.registry import TOKENIZER
@@ -24,13 +24,14 @@ class Tokenizer(ABC):
     """Text to ids and back, for both sides of a language pair.
 
     One object knows both sides, which share one vocabulary if :attr:`is_joint`. Ids that no text gives are the same on both:
-    ``pad_id``, ``unk_id``, ``sos_id``, ``eos_id``. :meth:`encode` adds none of them, and :meth:`decode` leaves them out.
+    ``pad_id``, ``unk_id``, ``sos_id``, ``eos_id``; ``sos_id`` may be ``pad_id``. :meth:`encode` adds none of them, and :meth:`decode`
+    leaves them out.
     """
 
-    pad_id: ClassVar[int] = 0
-    unk_id: ClassVar[int] = 1
-    sos_id: ClassVar[int] = 2
-    eos_id: ClassVar[int] = 3
+    pad_id: int = 0
+    unk_id: int = 1
+    sos_id: int = 2
+    eos_id: int = 3
 
     def __init__(self) -> None:  # noqa: B027 - a signature without options for tokenizers that have none
         pass

@@ -1,0 +1,275 @@
+"""A run as a CTranslate2 model, through that package's own model specification."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recambio.components.activation import GELU, ReLU, SiLU, Tanh
+from recambio.components.block import PostNorm, PreNorm
+from recambio.components.feed_forward import GLU, MLP
+from recambio.components.normalization import LayerNorm, RMSNorm
+from recambio.components.positions import ALiBi, Learned, NoPositions, PositionalEncoding, RoPE, Sinusoidal
+from recambio.data.tokenizers import SIDES, Tokenizer
+from recambio.experiment.translator import Translator
+from recambio.interop.ctranslate2_import import ctranslate2
+from recambio.interop.inventory import (
+    STACKS,
+    Map,
+    Refusals,
+    attention_maps,
+    layers_of,
+    norm_map,
+    norms_of,
+    part_name,
+    refuse_attentions,
+    refuse_embedding,
+    refuse_partial_positions,
+    split,
+)
+from recambio.model import Transformer
+
+LONGEST = 1024
+"""Rows of a table of sinusoids, and so the longest sentence with them."""
+
+ORIGIN = "recambio.json"
+"""What the model was made from."""
+
+_ACTIVATIONS: dict[type[nn.Module], str] = {ReLU: "RELU", SiLU: "SWISH", GELU: "GELU", Tanh: "Tanh"}
+_POSITIONS = (Sinusoidal, Learned, NoPositions, RoPE)
+_ADDED = (Sinusoidal, Learned, NoPositions)
+
+
+def export(run: Translator, out: Path, quantization: str = "float32") -> None:
+    """Write ``model.bin``, ``config.json`` and the vocabularies.
+
+    Args:
+        run: The run.
+        out: An empty folder.
+        quantization: ``float32``, ``float16`` or ``int8`` (weights; activations are quantised as they come).
+
+    Raises:
+        InputError: A part that CTranslate2 can't express, a line each; or the package is missing.
+    """
+    package = ctranslate2()
+    refusals = Refusals("CTranslate2")
+    check(run.model, refusals)
+    refusals.raise_if_any()
+    spec = build_spec(package, run.model, run.tokenizer)
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    spec.save(str(out))
+    origin = {"weights": fingerprint(run.model), "quantization": quantization, "longest": longest(run.model)}
+    (out / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+
+
+def check(model: Transformer, refusals: Refusals) -> None:
+    """Note every part that CTranslate2 doesn't have."""
+    refuse_attentions(model, refusals)
+    refuse_embedding(model, refusals)
+    refuse_partial_positions(model, refusals)
+    for name in STACKS:
+        stack: Any = getattr(model, name)
+        refusals.refuse_unless(
+            type(stack.block) in (PreNorm, PostNorm),
+            f"model.{name}.block",
+            part_name(stack.block),
+            "'pre_norm' or 'post_norm'",
+        )
+        _check_positions(name, stack.positions, refusals)
+        _check_feed_forwards(name, stack.layers, refusals)
+    if all(type(getattr(model, name).block) in (PreNorm, PostNorm) for name in STACKS):
+        _check_norms(model, refusals)
+
+
+def _check_positions(name: str, positions: PositionalEncoding, refusals: Refusals) -> None:
+    place = f"model.{name}.positions"
+    if isinstance(positions, RoPE) and type(positions) is RoPE and positions.scaling == "yarn":
+        refusals.refuse(place, "positions 'rope' with scaling 'yarn'", "scaling 'linear' or 'ntk'")
+    elif name == "encoder" and type(positions) is ALiBi:
+        refusals.refuse(place, "positions 'alibi' in an encoder", "'rope', or 'sinusoidal'; a decoder may have 'alibi'")
+    else:
+        known = type(positions) in _POSITIONS or (name == "decoder" and type(positions) is ALiBi)
+        refusals.refuse_unless(known, place, part_name(positions), "'rope', or 'sinusoidal'")
+
+
+def _check_feed_forwards(name: str, layers: Any, refusals: Refusals) -> None:
+    kinds, functions = set(), set()
+    for i, layer in enumerate(layers):
+        feed_forward = layer.feed_forward
+        known = type(feed_forward) in (MLP, GLU)
+        if refusals.refuse_unless(
+            known, f"model.{name}.feed_forward", part_name(feed_forward), "'mlp', or 'glu' and its presets", i
+        ):
+            kinds.add(type(feed_forward))
+            function = _activation(feed_forward.activation)
+            functions.add(function)
+            refusals.refuse_unless(
+                function is not None, f"model.{name}.activation", part_name(feed_forward.activation), "'silu'", i
+            )
+    refusals.refuse_unless(
+        len(kinds) < 2, f"model.{name}.feed_forward", "more than one kind in a stack", "the same one in all layers"
+    )
+    refusals.refuse_unless(
+        len(functions) < 2, f"model.{name}.activation", "more than one function in a stack", "the same one in all layers"
+    )
+
+
+def _check_norms(model: Transformer, refusals: Refusals) -> None:
+    kinds: dict[str, set[type]] = {}
+    eps = set()
+    for place, i, norm in norms_of(model):
+        if refusals.refuse_unless(
+            type(norm) in (LayerNorm, RMSNorm), place, part_name(norm), "'layer_norm' or 'rms_norm'", i
+        ):
+            kinds.setdefault(place, set()).add(type(norm))
+            eps.add(norm.eps)
+    for place, found in kinds.items():
+        refusals.refuse_unless(
+            len(found) < 2, place, "more than one kind in a stack", "'layer_norm' or 'rms_norm' in all its layers"
+        )
+    refusals.refuse_unless(len(eps) < 2, "model.normalization", "more than one eps in a model", "the same eps everywhere")
+
+
+def build_spec(package: Any, model: Transformer, tokenizer: Tokenizer) -> Any:
+    """The model as a ``TransformerSpec``, not yet validated.
+
+    Keys and values that a group of heads shares are written once for each head: the function is the same, the cache is larger.
+    """
+    specs, size = package.specs, model.spec
+    shared = [_shared(specs, model, name) for name in STACKS]
+    spec = specs.TransformerSpec(
+        specs.TransformerEncoderSpec(size.encoder.n_layers, size.n_heads, **shared[0]),
+        specs.TransformerDecoderSpec(
+            size.decoder.n_layers, size.n_heads, **shared[1], alibi=type(model.decoder.positions) is ALiBi
+        ),
+    )
+    embedding: Any = model.embedding
+    for name, table in (("encoder", embedding.source), ("decoder", embedding.target)):
+        stack, to = getattr(model, name), getattr(spec, name)
+        to.scale_embeddings = float(embedding.scale)
+        (to.embeddings[0] if name == "encoder" else to.embeddings).weight = _array(table.weight)
+        if type(stack.positions) in _ADDED:
+            to.position_encodings.encodings = _array(_table(stack.positions, size.d_model))
+        elif hasattr(to, "position_encodings"):  # the encoder's specification has it beside rotations
+            del to.position_encodings
+        if isinstance(stack.block, PreNorm):
+            _set_norm(to.layer_norm, stack.block.final_norm)
+    for name, i, layer in layers_of(model):
+        norms: Any = getattr(model, name).block.norms[i]
+        to = getattr(spec, name).layer[i]
+        *maps, output = attention_maps(layer.self_attention)
+        _set_linear(to.self_attention.linear[0], _fused(maps))
+        _set_linear(to.self_attention.linear[1], output)
+        _set_norm(to.self_attention.layer_norm, norms[0])
+        if layer.cross_attention is not None:
+            query, key, value, output = attention_maps(layer.cross_attention)
+            for linear, m in zip(to.attention.linear, (query, _fused([key, value]), output), strict=True):
+                _set_linear(linear, m)
+            _set_norm(to.attention.layer_norm, norms[1])
+        inner, outer = split(layer.feed_forward.inner), layer.feed_forward.output
+        _set_linear(to.ffn.linear_0, inner[0])
+        if len(inner) > 1:
+            _set_linear(to.ffn.linear_0_noact, inner[1])
+        _set_linear(to.ffn.linear_1, Map(outer.weight, outer.bias))
+        _set_norm(to.ffn.layer_norm, norms[-1])
+    _set_linear(spec.decoder.projection, _projection(model, tokenizer))
+    sizes = {"source": size.source_vocabulary, "target": size.target_vocabulary}
+    pieces = {side: tokenizer.pieces(range(sizes[side]), side) for side in SIDES}
+    spec.register_source_vocabulary(pieces["source"])
+    spec.register_target_vocabulary(pieces["target"])
+    target = pieces["target"]
+    spec.config.unk_token, spec.config.eos_token = target[tokenizer.unk_id], target[tokenizer.eos_id]
+    spec.config.bos_token = spec.config.decoder_start_token = target[tokenizer.sos_id]
+    spec.config.layer_norm_epsilon = next(norm.eps for _, _, norm in norms_of(model))  # type: ignore[union-attr]
+    return spec
+
+
+def longest(model: Transformer) -> int | None:
+    """The most tokens of a sentence, EOS included; None if the positions know no limit."""
+    limits = [
+        stack.positions.table.num_embeddings if isinstance(stack.positions, Learned) else LONGEST
+        for stack in (model.encoder, model.decoder)
+        if type(stack.positions) in _ADDED
+    ]
+    return min(limits, default=None)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A hash of a model's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _shared(specs: Any, model: Transformer, name: str) -> dict[str, Any]:
+    """What the specifications of both stacks are told alike."""
+    stack: Any = getattr(model, name)
+    feed_forward = stack.layers[0].feed_forward
+    found: dict[str, Any] = {
+        "pre_norm": isinstance(stack.block, PreNorm),
+        "activation": specs.Activation[_activation(feed_forward.activation) or ""],
+        "ffn_glu": isinstance(feed_forward, GLU),
+        "rms_norm": isinstance(stack.block.norms[0][0], RMSNorm),
+    }
+    positions, width = stack.positions, model.spec.d_model // model.spec.n_heads
+    if isinstance(positions, RoPE):
+        rotated, base = int(width * positions.fraction) // 2 * 2, positions.base
+        if positions.scaling == "ntk" and rotated > 2:
+            base *= positions.factor ** (rotated / (rotated - 2))
+        found |= {"rotary_dim": rotated, "rotary_interleave": True, "rotary_base": base}
+        if positions.scaling == "linear":
+            linear = specs.attention_spec.RotaryScalingType.Linear
+            found |= {"rotary_scaling_type": linear, "rotary_scaling_factor": positions.factor}
+    return found
+
+
+def _activation(activation: nn.Module) -> str | None:
+    if isinstance(activation, GELU) and activation.approximate == "tanh":
+        return "GELUTanh"
+    return _ACTIVATIONS.get(type(activation))
+
+
+def _table(positions: PositionalEncoding, width: int) -> Tensor:
+    """What is added at each position, (length, D)."""
+    if isinstance(positions, Learned):
+        return positions.table.weight
+    return positions.add_to_embeddings(torch.zeros(1, LONGEST, width), torch.arange(LONGEST)[None])[0]
+
+
+def _projection(model: Transformer, tokenizer: Tokenizer) -> Map:
+    """The output's map; the start and the padding are never written, as in a search."""
+    weight, bias = model.embedding.output()
+    bias = torch.zeros(len(weight)) if bias is None else bias.detach().clone()
+    bias[[tokenizer.sos_id, tokenizer.pad_id]] = float("-inf")
+    return Map(weight, bias)
+
+
+def _fused(maps: list[Map]) -> Map:
+    biases = [m.bias for m in maps]
+    has_bias = all(b is not None for b in biases)
+    return Map(torch.cat([m.weight for m in maps]), torch.cat([b for b in biases if b is not None]) if has_bias else None)
+
+
+def _set_linear(to: Any, m: Map) -> None:
+    to.weight = _array(m.weight)
+    if m.bias is not None:
+        to.bias = _array(m.bias)
+
+
+def _set_norm(to: Any, norm: nn.Module) -> None:
+    m = norm_map(norm)
+    to.gamma = _array(m.weight)
+    if isinstance(norm, LayerNorm):
+        to.beta = _array(torch.zeros_like(m.weight) if m.bias is None else m.bias)
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().float().cpu().contiguous().numpy()
