@@ -1,8 +1,8 @@
 """How often exported models translate as the run does: ``python -m benchmarks.interop RUN SOURCES``.
 
-Translates the lines of SOURCES with the run, with Hugging Face's `generate` on its Marian export and with CTranslate2 on its exports of each
-precision, and prints how many lines agree with the run, by how much our model's score of a line that differs is better or worse, and the
-time. CTranslate2 is imported before torch.
+Translates the lines of SOURCES with the run, with CTranslate2 on its export in each precision, and with Hugging Face's `generate` on its
+Marian export. Prints how many lines agree with the run, how much better or worse our model scores those that differ, and the time.
+CTranslate2 is imported before torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ def main(run: str, sources: str, threads: int = 1) -> None:
     ctranslate2()
     import torch
 
-    from recambio.decoding import Hypothesis
     from recambio.errors import InputError
     from recambio.experiment.translator import Translator, load
     from recambio.interop import export
@@ -87,7 +86,10 @@ def _marian(ours: object, place: Path, lines: Sequence[str]) -> list[list[int]]:
     model = transformers.MarianMTModel.from_pretrained(place).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(place)
     encoded = [tokenizer(line)["input_ids"] for line in lines]
-    decoding, special = ours.config.values.decoding, {ours.tokenizer.pad_id, ours.tokenizer.sos_id, ours.tokenizer.eos_id}
+    decoding, special = (
+        ours.config.values.decoding,
+        {ours.tokenizer.pad_id, ours.tokenizer.sos_id, ours.tokenizer.eos_id},
+    )
     rows: list[list[int]] = [[] for _ in lines]
     by_length: dict[int, list[int]] = {}
     for i, ids in enumerate(encoded):

@@ -13,68 +13,18 @@ from torch import Tensor
 
 from recambio import registry
 from recambio.config import load as load_config
-from recambio.config.build import from_dict
 from recambio.data.tokenizers import Tokenizer, load_tokenizer
 from recambio.errors import InputError
-from recambio.experiment import run_folder
 from recambio.experiment.build import build_model
 from recambio.experiment.init_from import initial_weights
-from recambio.experiment.run_folder import Manifest
 from recambio.experiment.translator import Translator, load
 from recambio.interop import export, marian_import
-from recambio.model.weights import save_weights
+from tests.unit.interop_runs import ENGLISH, SPANISH, make_run, stir
 
 transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'recambio[bench]'")
 transformers.logging.set_verbosity_error()
 
 registry.load_builtins()
-
-ENGLISH = [f"{who} {what} {how}." for who in ("The cat", "A dog", "My sister") for what in ("eats", "sees", "has eaten")
-           for how in ("fish", "the red house", "3.50 apples", "what I said")]  # fmt: skip
-SPANISH = [f"{who} {what} {how}." for who in ("El gato", "Un perro", "¡Nadie") for what in ("come", "ve", "ha comido")
-           for how in ("pescado", "la casa roja", "3,50 manzanas", "lo que dije")]  # fmt: skip
-
-MODEL: dict[str, Any] = {
-    "d_model": 16,
-    "n_heads": 4,
-    "d_ff": 24,
-    "block": "post_norm",
-    "encoder": {"n_layers": 2},
-    "decoder": {"n_layers": 1},
-}
-
-
-def make_run(folder: Path, joint: bool = True, **model: Any) -> Path:
-    """A run that was never trained, its weights stirred so that biases and norms count and translations vary."""
-    config = from_dict(
-        {
-            "data": {"tokenizer": {"name": "unigram", "vocabulary_size": 330, "joint": joint}},
-            "model": {**MODEL, "embedding": {"name": "standard", "tie": "all" if joint else "decoder"}, **model},
-            "training": {"max_steps": 1},
-            "decoding": {"search": {"name": "beam", "width": 3}},
-        },
-        check_hardware=False,
-    )
-    tokenizer: Tokenizer = registry.TOKENIZER.create(config.values.data.tokenizer, seed=1)
-    tokenizer.train(ENGLISH, SPANISH, len(ENGLISH))
-    network = build_model(config, tokenizer)
-    stir(network)
-    folder.mkdir()
-    run_folder.write_manifest(folder, Manifest("made", 1, versions={}, git=None))
-    config.save(folder / "config.yaml")
-    tokenizer.save(folder)
-    save_weights(network, folder / "weights.safetensors")
-    return folder
-
-
-@torch.no_grad()
-def stir(network: torch.nn.Module) -> None:
-    stream = torch.Generator().manual_seed(5)
-    for name, parameter in network.named_parameters():
-        if "embed_positions" in name:  # sinusoids, which Marian keeps as a frozen parameter
-            continue
-        size = 0.1 if parameter.ndim < 2 else 0.3
-        parameter.add_(torch.empty(parameter.shape).normal_(std=size, generator=stream))
 
 
 def marian_logits(folder: Path, source: Tensor, mask: Tensor, target: Tensor) -> Tensor:
@@ -109,7 +59,10 @@ def batch(tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor]:
         (True, {"embedding": {"name": "standard", "tie": "none", "output_bias": True, "scale": False}}),
         (False, {"activation": {"name": "gelu", "approximate": "tanh"}}),
         (False, {"attention": {"name": "grouped_query", "n_groups": 2, "bias": False}, "activation": "gelu"}),
-        (True, {"feed_forward": {"name": "mlp", "bias": False}, "normalization": {"name": "layer_norm", "bias": False}}),
+        (
+            True,
+            {"feed_forward": {"name": "mlp", "bias": False}, "normalization": {"name": "layer_norm", "bias": False}},
+        ),
     ],
     ids=["tied", "half", "untied", "two-vocabularies", "groups", "no-bias"],
 )
@@ -229,7 +182,12 @@ def published(folder: Path, *, as_bin: bool = False, separate: bool = False, **o
     with torch.no_grad():
         model.final_logits_bias.copy_(torch.randn(model.final_logits_bias.shape))
         model.final_logits_bias[0, 1] = -30.0  # the unknown, which the two write in other ways
-    settings = {"tokenizer_class": "MarianTokenizer", "source_lang": "en", "target_lang": "es", "separate_vocabs": separate}
+    settings = {
+        "tokenizer_class": "MarianTokenizer",
+        "source_lang": "en",
+        "target_lang": "es",
+        "separate_vocabs": separate,
+    }
     model.save_pretrained(folder)
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     if as_bin:
@@ -306,7 +264,7 @@ def test_training_starts_from_an_imported_run(tmp_path: Path, monkeypatch: pytes
     initial.fill(model)
     assert all(torch.equal(t, model.state_dict()[n]) for n, t in load(folder).model.state_dict().items())
     assert load_tokenizer(folder).fingerprint == initial.tokenizer.fingerprint
-    with pytest.raises(InputError, match="'marian' is not learnt from text; set training.init_from"):
+    with pytest.raises(InputError, match=r"'marian' is not learnt from text; set training.init_from"):
         registry.TOKENIZER.create("marian").train(["a"], ["b"], 1)
 
 
@@ -317,7 +275,10 @@ def test_training_starts_from_an_imported_run(tmp_path: Path, monkeypatch: pytes
         ({"decoder_ffn_dim": 48}, "encoder_ffn_dim is 24, but decoder_ffn_dim is 48; only equal ones can be imported"),
         ({"normalize_before": True}, "normalize_before is true; only false can be imported"),
         ({"activation_function": "quick_gelu"}, "activation_function is 'quick_gelu'; there is relu, swish"),
-        ({"decoder_layers": 2}, "has no tensor model.decoder.layers.1.self_attn.q_proj.weight; its config is of another model"),
+        (
+            {"decoder_layers": 2},
+            "has no tensor model.decoder.layers.1.self_attn.q_proj.weight; its config is of another model",
+        ),
         ({"eos_token_id": [0, 1]}, r"eos_token_id is \[0, 1\]; one number is needed"),
     ],
 )
@@ -335,8 +296,8 @@ def test_learned_positions_are_not_taken_for_sinusoids(tmp_path: Path) -> None:
     state = torch.load(path / "pytorch_model.bin", weights_only=True)
     state["model.encoder.embed_positions.weight"] = torch.randn(512, 16)
     torch.save(state, path / "pytorch_model.bin")
-    with pytest.raises(InputError, match="model.encoder.embed_positions.weight are no sinusoids"):
+    with pytest.raises(InputError, match=r"model.encoder.embed_positions.weight are no sinusoids"):
         marian_import.run(path, tmp_path / "run")
     (path / "pytorch_model.bin").unlink()
-    with pytest.raises(InputError, match="has neither model.safetensors nor pytorch_model.bin"):
+    with pytest.raises(InputError, match=r"has neither model.safetensors nor pytorch_model.bin"):
         marian_import.run(path, tmp_path / "run")

@@ -22,7 +22,9 @@ def marian(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="PATH", help="The run folder; by default runs/<name of PATH>.", show_default=False),
+        typer.Option(
+            "--out", metavar="PATH", help="The run folder; by default runs/<name of PATH>.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Make a run folder of a Marian checkpoint.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,11 +44,8 @@ def run(
     """
     if file is not None and not file.is_file():
         raise InputError(f"{file}: no such file; give one sentence a line, or pipe them in")
-    translator: Lines
-    if engine is None:
-        translator = load(run, checkpoint=checkpoint, overrides=overrides, plugins=plugins)
-    else:
-        translator = engine()
+    open_own = functools.partial(load, run, checkpoint=checkpoint, overrides=overrides, plugins=plugins)
+    translator: Lines = (engine or open_own)()
     if file is None and sys.stdin.isatty():
         print("English, one sentence a line; an empty line or ctrl-D ends.", file=sys.stderr)
         for line in _typed():

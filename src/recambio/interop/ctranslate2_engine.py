@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from recambio.data.cleaning.base import Cleaner
-from recambio.data.tokenizers.base import Tokenizer
 from recambio.decoding.generate import length_limit
 from recambio.decoding.searches.base import Hypothesis, Search
 from recambio.decoding.searches.beam import Beam
 from recambio.decoding.searches.greedy import Greedy
 from recambio.errors import InputError
 from recambio.experiment.translator import open_run
-from recambio.interop.ctranslate2_export import ORIGIN
+from recambio.interop.ctranslate2_export import ORIGIN, file_digest
 from recambio.interop.ctranslate2_import import ctranslate2
 from recambio.interop.export import default_place
 
@@ -52,11 +51,11 @@ class Engine:
             )
         self.config, self.tokenizer, self.search = open_run(run, overrides=overrides, plugins=plugins)
         self._refuse_search()
-        self.longest: int | None = _origin(place).get("longest")
         self._cleaner = Cleaner(self.config.values.data.cleaning)
         self._pieces = self.tokenizer.pieces(range(self.tokenizer.target_vocabulary_size), "target")
         self._ids = {piece: i for i, piece in enumerate(self._pieces)}
-        _refuse_vocabulary(place, self.tokenizer, self._pieces)
+        _refuse_vocabulary(place, self._pieces)
+        self.longest: int | None = _origin(place, run).get("longest")
         threads = self.config.values.trainer.threads or 0
         self.model: Any = package.Translator(str(place), device=device, intra_threads=threads)
 
@@ -113,7 +112,7 @@ class Engine:
             return_end_token=True,
             max_decoding_length=limit,
             max_input_length=0,
-            max_batch_size=self.config.values.decoding.batch_tokens // self.search.width,
+            max_batch_size=max(1, self.config.values.decoding.batch_tokens // self.search.width),
             batch_type="tokens",
         )
         return [
@@ -145,14 +144,20 @@ class Engine:
             )
 
 
-def _origin(place: Path) -> dict[str, Any]:
+def _origin(place: Path, run: Path) -> dict[str, Any]:
+    """What the model was made from; refused if the run has other weights there by now."""
     try:
-        return dict(json.loads((place / ORIGIN).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        origin: dict[str, Any] = json.loads((place / ORIGIN).read_text(encoding="utf-8"))
+        weights = run / origin["weights"]
+        is_stale = weights.is_file() and file_digest(weights) != origin["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{place / ORIGIN}: can't be read; export the run again") from error
+    if is_stale:
+        raise InputError(f"{place}: was made before {weights} changed; remove it, and export the run again")
+    return origin
 
 
-def _refuse_vocabulary(place: Path, tokenizer: Tokenizer, pieces: list[str]) -> None:
+def _refuse_vocabulary(place: Path, pieces: list[str]) -> None:
     """A model of another vocabulary would translate into nonsense."""
     shared, target = place / "shared_vocabulary.json", place / "target_vocabulary.json"
     path = shared if shared.is_file() else target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,12 @@ _POSITIONS = (Sinusoidal, Learned, NoPositions, RoPE)
 _ADDED = (Sinusoidal, Learned, NoPositions)
 
 
-def export(run: Translator, out: Path, quantization: str = "float32") -> None:
+def export(run: Translator, weights: Path, out: Path, quantization: str = "float32") -> None:
     """Write ``model.bin``, ``config.json`` and the vocabularies.
 
     Args:
         run: The run.
+        weights: The file that its weights are from.
         out: An empty folder.
         quantization: ``float32``, ``float16`` or ``int8`` (weights; activations are quantised as they come).
 
@@ -64,7 +66,12 @@ def export(run: Translator, out: Path, quantization: str = "float32") -> None:
     spec.validate()
     spec.optimize(quantization=quantization)
     spec.save(str(out))
-    origin = {"weights": fingerprint(run.model), "quantization": quantization, "longest": longest(run.model)}
+    origin = {
+        "weights": os.path.relpath(weights, run.run_dir),
+        "sha256": file_digest(weights),
+        "quantization": quantization,
+        "longest": longest(run.model),
+    }
     (out / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
 
 
@@ -116,7 +123,10 @@ def _check_feed_forwards(name: str, layers: Any, refusals: Refusals) -> None:
         len(kinds) < 2, f"model.{name}.feed_forward", "more than one kind in a stack", "the same one in all layers"
     )
     refusals.refuse_unless(
-        len(functions) < 2, f"model.{name}.activation", "more than one function in a stack", "the same one in all layers"
+        len(functions) < 2,
+        f"model.{name}.activation",
+        "more than one function in a stack",
+        "the same one in all layers",
     )
 
 
@@ -133,7 +143,9 @@ def _check_norms(model: Transformer, refusals: Refusals) -> None:
         refusals.refuse_unless(
             len(found) < 2, place, "more than one kind in a stack", "'layer_norm' or 'rms_norm' in all its layers"
         )
-    refusals.refuse_unless(len(eps) < 2, "model.normalization", "more than one eps in a model", "the same eps everywhere")
+    refusals.refuse_unless(
+        len(eps) < 2, "model.normalization", "more than one eps in a model", "the same eps everywhere"
+    )
 
 
 def build_spec(package: Any, model: Transformer, tokenizer: Tokenizer) -> Any:
@@ -200,13 +212,10 @@ def longest(model: Transformer) -> int | None:
     return min(limits, default=None)
 
 
-def fingerprint(model: nn.Module) -> str:
-    """A hash of a model's weights."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shared(specs: Any, model: Transformer, name: str) -> dict[str, Any]:
@@ -255,7 +264,9 @@ def _projection(model: Transformer, tokenizer: Tokenizer) -> Map:
 def _fused(maps: list[Map]) -> Map:
     biases = [m.bias for m in maps]
     has_bias = all(b is not None for b in biases)
-    return Map(torch.cat([m.weight for m in maps]), torch.cat([b for b in biases if b is not None]) if has_bias else None)
+    return Map(
+        torch.cat([m.weight for m in maps]), torch.cat([b for b in biases if b is not None]) if has_bias else None
+    )
 
 
 def _set_linear(to: Any, m: Map) -> None:

@@ -1,7 +1,7 @@
 """The one place that imports CTranslate2.
 
-It is to come before torch: each brings an OpenMP runtime, and the one that is loaded first serves both. So this module imports nothing, and
-`recambio translate --engine ctranslate2` calls it before anything else.
+It is to come before torch: each brings an OpenMP runtime, and the one that is loaded first serves both. So this module imports nothing
+heavy, and `recambio translate --engine ctranslate2` calls it before anything else.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from recambio.errors import InputError
-from recambio.experiment.translator import Translator, load
+from recambio.experiment.translator import Translator, load, weights_path
 
 Format = Literal["safetensors", "marian", "ctranslate2"]
 FORMATS: tuple[Format, ...] = ("safetensors", "marian", "ctranslate2")
@@ -50,7 +50,11 @@ def run(
     """
     problems = []
     if to not in FORMATS:
-        problems.append(f"--to {to}: no such format; there is {', '.join(FORMATS)}")
+        problems.append(
+            f"--to {to}: no such format; there is {', '.join(FORMATS)}"
+            if to
+            else f"--to: say which format: {', '.join(FORMATS)}"
+        )
     if quantization is not None and to in FORMATS and to != "ctranslate2":
         problems.append(f"--quantization: {to} has none; leave it out, or export --to ctranslate2")
     elif quantization is not None and quantization not in QUANTIZATIONS:
@@ -60,7 +64,7 @@ def run(
         problems.append(f"{place}: exists already; remove it, or name another place")
     if problems:
         raise InputError(problems)
-    write = _writer(to, quantization)
+    write = _writer(to, weights_path(run, checkpoint), quantization)
     translator = load(run, checkpoint=checkpoint, plugins=plugins, device="cpu")
     place.parent.mkdir(parents=True, exist_ok=True)
     if to == "safetensors":
@@ -78,7 +82,7 @@ def run(
     return place
 
 
-def _writer(to: str, quantization: str | None) -> Callable[[Translator, Path], list[str] | None]:
+def _writer(to: str, weights: Path, quantization: str | None) -> Callable[[Translator, Path], list[str] | None]:
     if to == "safetensors":
         from recambio.interop import safetensors
 
@@ -90,4 +94,4 @@ def _writer(to: str, quantization: str | None) -> Callable[[Translator, Path], l
     from recambio.interop import ctranslate2_export, ctranslate2_import
 
     ctranslate2_import.ctranslate2()
-    return lambda run, out: ctranslate2_export.export(run, out, quantization or "float32")
+    return lambda run, out: ctranslate2_export.export(run, weights, out, quantization or "float32")

@@ -157,6 +157,8 @@ def norm_map(norm: nn.Module) -> Map:
 
 def _repeated(m: Map, groups: int, times: int) -> Map:
     """(G * Dh, ...) -> (G * times * Dh, ...): head h reads group h // times."""
-    weight = m.weight.unflatten(0, (groups, -1)).repeat_interleave(times, 0).flatten(0, 1)
-    bias = None if m.bias is None else m.bias.unflatten(0, (groups, -1)).repeat_interleave(times, 0).flatten(0, 1)
-    return Map(weight, bias)
+
+    def repeated(x: Tensor) -> Tensor:
+        return x.view(groups, -1, *x.shape[1:]).repeat_interleave(times, 0).flatten(0, 1)
+
+    return Map(repeated(m.weight), None if m.bias is None else repeated(m.bias))

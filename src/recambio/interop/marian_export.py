@@ -100,8 +100,10 @@ def check(model: Transformer, refusals: Refusals) -> None:
     if all(type(getattr(model, name).block) is PostNorm for name in STACKS):
         for place, i, norm in norms_of(model):
             if refusals.refuse_unless(type(norm) is LayerNorm, place, part_name(norm), "'layer_norm'", i):
-                eps = norm.eps
-                refusals.refuse_unless(eps == EPS, place, f"normalization 'layer_norm' with eps {eps:g}", f"eps {EPS:g}", i)
+                eps: Any = norm.eps
+                refusals.refuse_unless(
+                    eps == EPS, place, f"normalization 'layer_norm' with eps {eps:g}", f"eps {EPS:g}", i
+                )
     functions = set()
     for name, i, layer in layers_of(model):
         place, feed_forward = f"model.{name}.feed_forward", layer.feed_forward
@@ -126,8 +128,8 @@ def activation_name(activation: nn.Module) -> str | None:
 def tensors(model: Transformer) -> dict[str, Tensor]:
     """The model's weights under Marian's names, in float32.
 
-    Marian writes all sines before all cosines. Where ours are interleaved, the axis of the residual stream is permuted in every matrix that reads
-    or writes it and in the norms, which leaves the function as it is.
+    Marian writes all sines before all cosines. Where ours are interleaved, the axis of the residual stream is permuted in every
+    matrix that reads or writes it and in the norms, which leaves the function as it is.
     """
     width = model.spec.d_model
     positions: Any = model.encoder.positions
@@ -232,7 +234,9 @@ def _generation(run: Translator) -> tuple[dict[str, Any], list[str]]:
     if isinstance(search, Beam):
         settings |= {"length_penalty": search.length_penalty, "early_stopping": True}
         if search.normalize != "average":
-            notes.append("decoding.search: `generate` divides scores by |y|^a (normalize: average), not by the gnmt rule")
+            notes.append(
+                "decoding.search: `generate` divides scores by |y|^a (normalize: average), not by the gnmt rule"
+            )
         if search.stop != "width":
             notes.append("decoding.search: `generate` stops when `width` hypotheses have ended (stop: width)")
     elif search.width > 1:

@@ -104,7 +104,9 @@ def read_tokenizer(path: Path, marian: Mapping[str, Any]) -> Marian:
     unknown = settings.get("unk_token", "<unk>")
     unknown = unknown["content"] if isinstance(unknown, Mapping) else unknown
     if unknown not in table:
-        raise InputError(f"{path / TABLE_FILE}: has no piece {unknown!r} for the unknown; restore it from the publisher")
+        raise InputError(
+            f"{path / TABLE_FILE}: has no piece {unknown!r} for the unknown; restore it from the publisher"
+        )
     pad, eos = (_one_id(marian, f"{name}_token_id", path) for name in ("pad", "eos"))
     source_size = int(marian["vocab_size"])
     target_size = int(marian.get("decoder_vocab_size") or source_size)
@@ -145,7 +147,12 @@ def fill(model: Transformer, state: Mapping[str, Tensor], path: Path) -> None:
 
     def joined(to: Any, names: list[str]) -> None:
         for kind in ("weight", "bias"):
-            _put(getattr(to, kind), torch.cat([get(f"{n}.{kind}") for n in names]), f"{path}: {names[0]}.{kind}", problems)
+            _put(
+                getattr(to, kind),
+                torch.cat([get(f"{n}.{kind}") for n in names]),
+                f"{path}: {names[0]}.{kind}",
+                problems,
+            )
 
     for name in ("encoder", "decoder"):
         stack: Any = getattr(model, name)
@@ -189,7 +196,9 @@ def _check_sinusoids(positions: Any, table: Tensor | None, name: str, path: Path
     """A checkpoint may hold its table of positions; one that was learnt is another part."""
     if table is None:
         return
-    own = positions.add_to_embeddings(torch.zeros_like(table, dtype=torch.float32)[None], torch.arange(len(table))[None])[0]
+    own = positions.add_to_embeddings(
+        torch.zeros_like(table, dtype=torch.float32)[None], torch.arange(len(table))[None]
+    )[0]
     if (own - table.float()).abs().max() > _SINUSOID_ERROR:
         problems.append(
             f"{path}: model.{name}.embed_positions.weight are no sinusoids; only sinusoidal positions can be imported"
@@ -206,7 +215,13 @@ def _refuse(marian: Mapping[str, Any], path: Path) -> None:
     problems = []
     if marian.get("model_type") != "marian":
         raise InputError(f"{where}: has model_type {marian.get('model_type')!r}; only 'marian' can be imported")
-    wanted = ["d_model", "vocab_size", "encoder_layers", "decoder_layers", *(k for keys in _SAME.values() for k in keys)]
+    wanted = [
+        "d_model",
+        "vocab_size",
+        "encoder_layers",
+        "decoder_layers",
+        *(k for keys in _SAME.values() for k in keys),
+    ]
     if missing := [key for key in wanted if key not in marian]:
         raise InputError(f"{where}: has no {', '.join(missing)}; restore it from the publisher")
     for a, b in _SAME.values():

@@ -12,8 +12,8 @@ from recambio.model.weights import save_weights
 def export(run: Translator, out: Path) -> None:
     """Write weights, config and vocabulary sizes into one file.
 
-    Tied tensors are stored once; the metadata entry ``tied`` names what stands for each of the others. ``config`` is the resolved config, and
-    ``vocabulary`` the sizes of both sides and whether they share one: with :class:`~recambio.model.ModelSpec` they build the model again.
+    Tied tensors are stored once; the metadata entry ``tied`` names what stands for each of the others. ``config`` is the resolved
+    config, ``vocabulary`` the sizes of both sides and whether they share one: with a `ModelSpec` they build the model again.
     """
     model = run.model
     stored: dict[tuple[int, tuple[int, ...]], str] = {}

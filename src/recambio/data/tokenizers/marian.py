@@ -100,9 +100,7 @@ class Marian(Tokenizer):
         tables = {side: TABLE_FILE if self.joint or side == "source" else TARGET_TABLE_FILE for side in SIDES}
         wanted = {*SPM_FILES.values(), *tables.values(), IDS_FILE}
         if set(models) != wanted:
-            raise ValueError(
-                f"a Marian tokenizer with joint={self.joint} needs {sorted(wanted)}, not {sorted(models)}"
-            )
+            raise ValueError(f"a Marian tokenizer with joint={self.joint} needs {sorted(wanted)}, not {sorted(models)}")
         self._processors = {
             side: sentencepiece.SentencePieceProcessor(model_proto=models[SPM_FILES[side]]) for side in SIDES
         }
