@@ -131,6 +131,20 @@ def test_refusals_name_the_part_its_place_and_the_nearest(tmp_path: Path) -> Non
     ]
 
 
+def test_positions_in_some_layers_are_refused_where_they_act_in_layers(tmp_path: Path) -> None:
+    folder = make_run(
+        tmp_path / "run",
+        encoder={"n_layers": 2, "position_layers": [1], "positions": "rope"},
+        decoder={"n_layers": 2, "position_layers": [1]},
+    )
+    with pytest.raises(InputError) as error:
+        export.run(folder, "ctranslate2", tmp_path / "out")
+    assert error.value.problems == [
+        "model.encoder.position_layers: a stack with positions in layers 1 only can't be expressed in CTranslate2; the nearest is "
+        "null, which is all layers"
+    ]
+
+
 def test_what_the_engine_refuses(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     with pytest.raises(InputError, match=r"no CTranslate2 model; make one: recambio export .*run --to ctranslate2"):

@@ -191,7 +191,11 @@ def published(folder: Path, *, as_bin: bool = False, separate: bool = False, **o
     model.save_pretrained(folder)
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     if as_bin:
-        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+        state = model.state_dict()  # of what is tied any name may be the one that is stored
+        torch.save(
+            {n: t for n, t in state.items() if "shared" not in n and "encoder.embed" not in n},
+            folder / "pytorch_model.bin",
+        )
         (folder / "model.safetensors").unlink()
     return folder
 

@@ -42,7 +42,6 @@ ORIGIN = "recambio.json"
 """What the model was made from."""
 
 _ACTIVATIONS: dict[type[nn.Module], str] = {ReLU: "RELU", SiLU: "SWISH", GELU: "GELU", Tanh: "Tanh"}
-_POSITIONS = (Sinusoidal, Learned, NoPositions, RoPE)
 _ADDED = (Sinusoidal, Learned, NoPositions)
 
 
@@ -79,7 +78,7 @@ def check(model: Transformer, refusals: Refusals) -> None:
     """Note every part that CTranslate2 doesn't have."""
     refuse_attentions(model, refusals)
     refuse_embedding(model, refusals)
-    refuse_partial_positions(model, refusals)
+    refuse_partial_positions(model, refusals, _ADDED)
     for name in STACKS:
         stack: Any = getattr(model, name)
         refusals.refuse_unless(
@@ -88,21 +87,31 @@ def check(model: Transformer, refusals: Refusals) -> None:
             part_name(stack.block),
             "'pre_norm' or 'post_norm'",
         )
-        _check_positions(name, stack.positions, refusals)
+        _check_positions(name, stack.positions, model.spec.d_model // model.spec.n_heads, refusals)
         _check_feed_forwards(name, stack.layers, refusals)
     if all(type(getattr(model, name).block) in (PreNorm, PostNorm) for name in STACKS):
         _check_norms(model, refusals)
 
 
-def _check_positions(name: str, positions: PositionalEncoding, refusals: Refusals) -> None:
+def _check_positions(name: str, positions: PositionalEncoding, width: int, refusals: Refusals) -> None:
     place = f"model.{name}.positions"
-    if isinstance(positions, RoPE) and type(positions) is RoPE and positions.scaling == "yarn":
-        refusals.refuse(place, "positions 'rope' with scaling 'yarn'", "scaling 'linear' or 'ntk'")
+    if type(positions) is RoPE:
+        refusals.refuse_unless(
+            positions.scaling != "yarn", place, "positions 'rope' with scaling 'yarn'", "scaling 'linear' or 'ntk'"
+        )
+        # A width of nothing means all columns there.
+        turns = rotated_columns(positions, width) > 0
+        refusals.refuse_unless(turns, place, "positions 'rope' with a fraction that turns no column", "'none'")
     elif name == "encoder" and type(positions) is ALiBi:
         refusals.refuse(place, "positions 'alibi' in an encoder", "'rope', or 'sinusoidal'; a decoder may have 'alibi'")
     else:
-        known = type(positions) in _POSITIONS or (name == "decoder" and type(positions) is ALiBi)
+        known = type(positions) in _ADDED or type(positions) is ALiBi
         refusals.refuse_unless(known, place, part_name(positions), "'rope', or 'sinusoidal'")
+
+
+def rotated_columns(positions: RoPE, width: int) -> int:
+    """How many columns of a head are turned."""
+    return int(width * positions.fraction) // 2 * 2
 
 
 def _check_feed_forwards(name: str, layers: Any, refusals: Refusals) -> None:
@@ -230,7 +239,7 @@ def _shared(specs: Any, model: Transformer, name: str) -> dict[str, Any]:
     }
     positions, width = stack.positions, model.spec.d_model // model.spec.n_heads
     if isinstance(positions, RoPE):
-        rotated, base = int(width * positions.fraction) // 2 * 2, positions.base
+        rotated, base = rotated_columns(positions, width), positions.base
         if positions.scaling == "ntk" and rotated > 2:
             base *= positions.factor ** (rotated / (rotated - 2))
         found |= {"rotary_dim": rotated, "rotary_interleave": True, "rotary_base": base}

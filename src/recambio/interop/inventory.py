@@ -117,11 +117,17 @@ def refuse_embedding(model: Transformer, refusals: Refusals) -> None:
     refusals.refuse_unless(known, "model.embedding", part_name(model.embedding), "'standard'")
 
 
-def refuse_partial_positions(model: Transformer, refusals: Refusals) -> None:
-    """Positions that act in some layers only; of no effect where they act on the embeddings alone."""
+def refuse_partial_positions(model: Transformer, refusals: Refusals, added: tuple[type, ...]) -> None:
+    """Positions that act in some layers only.
+
+    Args:
+        model: The model.
+        refusals: Takes them.
+        added: Positions that act on the embeddings alone, and so in no layer or in all.
+    """
     for name in STACKS:
         stack: Any = getattr(model, name)
-        known = len(stack.position_layers) == len(stack.layers)
+        known = type(stack.positions) in added or len(stack.position_layers) == len(stack.layers)
         what = f"a stack with positions in layers {', '.join(map(str, sorted(stack.position_layers)))} only"
         refusals.refuse_unless(known, f"model.{name}.position_layers", what, "null, which is all layers")
 

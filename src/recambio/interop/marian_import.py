@@ -121,7 +121,7 @@ def read_tokenizer(path: Path, marian: Mapping[str, Any]) -> Marian:
     tokenizer = Marian(joint=is_joint)
     try:
         tokenizer.restore(models)
-    except (ValueError, RuntimeError, KeyError) as error:
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: its vocabulary can't be read ({error}); restore it from the publisher") from error
     return tokenizer
 
@@ -139,9 +139,11 @@ def fill(model: Transformer, state: Mapping[str, Tensor], path: Path) -> None:
     """
     problems: list[str] = []
 
-    def get(name: str) -> Tensor:
-        if name not in state:
-            problems.append(f"{path}: has no tensor {name}; its config is of another model")
+    def get(*names: str) -> Tensor:
+        """A tensor, under the first of the names that tied ones may be stored under."""
+        name = next((n for n in names if n in state), None)
+        if name is None:
+            problems.append(f"{path}: has no tensor {names[0]}; its config is of another model")
             return torch.empty(0)
         return state[name].float()
 
@@ -171,16 +173,25 @@ def fill(model: Transformer, state: Mapping[str, Tensor], path: Path) -> None:
             joined(norms[-1], [f"{at}.final_layer_norm"])
         _check_sinusoids(stack.positions, state.get(f"model.{name}.embed_positions.weight"), name, path, problems)
     embedding: Any = model.embedding
-    shared = "model.shared.weight" if embedding.tie == "all" else None
-    _put(embedding.source.weight, get(shared or "model.encoder.embed_tokens.weight"), f"{path}: source table", problems)
-    _put(embedding.target.weight, get(shared or "model.decoder.embed_tokens.weight"), f"{path}: target table", problems)
+    source, target, output = _names(embedding.tie)
+    _put(embedding.source.weight, get(*source), f"{path}: {source[0]}", problems)
+    _put(embedding.target.weight, get(*target), f"{path}: {target[0]}", problems)
     weight, bias = embedding.output()
     if embedding.tie == "none":
-        _put(weight, get("lm_head.weight"), f"{path}: lm_head.weight", problems)
+        _put(weight, get(*output), f"{path}: {output[0]}", problems)
     if bias is not None:
         _put(bias, get("final_logits_bias").flatten(), f"{path}: final_logits_bias", problems)
     if problems:
         raise InputError(dict.fromkeys(problems))
+
+
+def _names(tie: str) -> tuple[list[str], list[str], list[str]]:
+    """The names of the source's, the target's and the output's matrix; of tied ones a file may hold any."""
+    source, target, output = "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"
+    if tie == "all":
+        every = ["model.shared.weight", source, target, output]
+        return every, every, every
+    return [source], [target, output] if tie == "decoder" else [target], [output]
 
 
 @torch.no_grad()
