@@ -23,6 +23,9 @@ registry.load_builtins()
 LINES = ["The cat eats fish.", "", "My sister sees 7 ñandúes — 猫", "A dog has eaten the red house and what I said."]
 
 
+MULTI_HEAD_ACROSS = {"n_layers": 2, "cross_attention": "multi_head"}
+
+
 def their_scores(place: Path, run: Translator, source: list[int], target: list[int]) -> torch.Tensor:
     """Log-probability of each token of the target and of the end, by CTranslate2."""
     model = ctranslate2.Translator(str(place), compute_type="float32", intra_threads=1)
@@ -53,6 +56,10 @@ def our_scores(run: Translator, source: list[int], target: list[int]) -> torch.T
         (True, {"positions": {"name": "rope", "scaling": "ntk", "factor": 3.0}}),
         (True, {"positions": "none", "decoder": {"n_layers": 1, "positions": "alibi"}}),
         (True, {"positions": "learned", "activation": "tanh"}),
+        (True, {"positions": "t5", "block": "pre_norm"}),
+        (True, {"positions": {"name": "t5", "n_buckets": 16, "max_distance": 32}}),
+        (True, {"positions": "none", "attention": {"name": "shaw", "max_distance": 4}, "decoder": MULTI_HEAD_ACROSS}),
+        (True, {"positions": "none", "attention": {"name": "shaw", "values": False}, "decoder": MULTI_HEAD_ACROSS}),
         (True, {"attention": {"name": "grouped_query", "n_groups": 2, "bias": False}, "positions": "rope"}),
         (True, {"decoder": {"n_layers": 2, "cross_attention": {"name": "grouped_query", "n_groups": 1}}}),
         (True, {"normalization": {"name": "layer_norm", "eps": 1e-2, "bias": False}, "feed_forward": {"name": "mlp", "bias": False}}),
@@ -66,7 +73,7 @@ def test_ctranslate2_computes_the_same(tmp_path: Path, joint: bool, model: dict[
     place = export.run(folder, "ctranslate2", tmp_path / "out")
     run = load(folder, device="cpu")
     torch.manual_seed(1)
-    for length in (3, 40):
+    for length in (3, 70):
         source = torch.randint(4, run.tokenizer.source_vocabulary_size, (length,)).tolist()
         target = torch.randint(4, run.tokenizer.target_vocabulary_size, (length + 5,)).tolist()
         source.append(run.tokenizer.eos_id)
@@ -119,9 +126,10 @@ def test_refusals_name_the_part_its_place_and_the_nearest(tmp_path: Path) -> Non
         export.run(folder, "ctranslate2", tmp_path / "out")
     lacks = "can't be expressed in CTranslate2; the nearest is"
     assert error.value.problems == [
-        f"model.encoder.attention: attention 'shaw' (layers 1) {lacks} 'multi_head' or 'grouped_query'",
         f"model.encoder.block: block 'peri_norm' {lacks} 'pre_norm' or 'post_norm'",
-        f"model.encoder.positions: positions 'alibi' in an encoder {lacks} 'rope', or 'sinusoidal'; a decoder may have 'alibi'",
+        f"model.encoder.positions: positions 'alibi' in an encoder {lacks} 't5' or 'rope'; a decoder may have 'alibi'",
+        f"model.encoder.attention: attention 'shaw' beside others (layers 1) {lacks} 'shaw' in all layers",
+        f"model.encoder.positions: positions 'alibi' beside attention 'shaw' {lacks} 'none'",
         f"model.encoder.feed_forward: more than one kind in a stack {lacks} the same one in all layers",
         f"model.encoder.activation: more than one function in a stack {lacks} the same one in all layers",
         f"model.decoder.block: block 'peri_norm' {lacks} 'pre_norm' or 'post_norm'",

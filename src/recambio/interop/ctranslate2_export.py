@@ -8,14 +8,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recambio.components.activation import GELU, ReLU, SiLU, Tanh
+from recambio.components.attention import RelativePositions
 from recambio.components.block import PostNorm, PreNorm
 from recambio.components.feed_forward import GLU, MLP
 from recambio.components.normalization import LayerNorm, RMSNorm
-from recambio.components.positions import ALiBi, Learned, NoPositions, PositionalEncoding, RoPE, Sinusoidal
+from recambio.components.positions import ALiBi, Learned, NoPositions, PositionalEncoding, RoPE, Sinusoidal, T5Bias
 from recambio.data.tokenizers import SIDES, Tokenizer
 from recambio.experiment.translator import Translator
 from recambio.interop.ctranslate2_import import ctranslate2
@@ -76,7 +78,7 @@ def export(run: Translator, weights: Path, out: Path, quantization: str = "float
 
 def check(model: Transformer, refusals: Refusals) -> None:
     """Note every part that CTranslate2 doesn't have."""
-    refuse_attentions(model, refusals)
+    refuse_attentions(model, refusals, known_in_self_attention=(RelativePositions,))
     refuse_embedding(model, refusals)
     refuse_partial_positions(model, refusals, _ADDED)
     for name in STACKS:
@@ -88,6 +90,7 @@ def check(model: Transformer, refusals: Refusals) -> None:
             "'pre_norm' or 'post_norm'",
         )
         _check_positions(name, stack.positions, model.spec.d_model // model.spec.n_heads, refusals)
+        _check_relative(name, stack, refusals)
         _check_feed_forwards(name, stack.layers, refusals)
     if all(type(getattr(model, name).block) in (PreNorm, PostNorm) for name in STACKS):
         _check_norms(model, refusals)
@@ -103,10 +106,21 @@ def _check_positions(name: str, positions: PositionalEncoding, width: int, refus
         turns = rotated_columns(positions, width) > 0
         refusals.refuse_unless(turns, place, "positions 'rope' with a fraction that turns no column", "'none'")
     elif name == "encoder" and type(positions) is ALiBi:
-        refusals.refuse(place, "positions 'alibi' in an encoder", "'rope', or 'sinusoidal'; a decoder may have 'alibi'")
+        refusals.refuse(place, "positions 'alibi' in an encoder", "'t5' or 'rope'; a decoder may have 'alibi'")
     else:
-        known = type(positions) in _ADDED or type(positions) is ALiBi
-        refusals.refuse_unless(known, place, part_name(positions), "'rope', or 'sinusoidal'")
+        known = type(positions) in (*_ADDED, ALiBi, T5Bias)
+        refusals.refuse_unless(known, place, part_name(positions), "'t5', 'rope' or 'sinusoidal'")
+
+
+def _check_relative(name: str, stack: Any, refusals: Refusals) -> None:
+    """An attention that knows relative positions stands in all layers of a stack there, and takes the place of its positions."""
+    have = [i for i, layer in enumerate(stack.layers) if type(layer.self_attention) is RelativePositions]
+    if not have:
+        return
+    for i in have if len(have) < len(stack.layers) else ():
+        refusals.refuse(f"model.{name}.attention", "attention 'shaw' beside others", "'shaw' in all layers", i)
+    what = f"{part_name(stack.positions)} beside attention 'shaw'"
+    refusals.refuse_unless(type(stack.positions) is NoPositions, f"model.{name}.positions", what, "'none'")
 
 
 def rotated_columns(positions: RoPE, width: int) -> int:
@@ -175,12 +189,16 @@ def build_spec(package: Any, model: Transformer, tokenizer: Tokenizer) -> Any:
         stack, to = getattr(model, name), getattr(spec, name)
         to.scale_embeddings = float(embedding.scale)
         (to.embeddings[0] if name == "encoder" else to.embeddings).weight = _array(table.weight)
+        if _is_relative(stack):
+            continue
         if type(stack.positions) in _ADDED:
             to.position_encodings.encodings = _array(_table(stack.positions, size.d_model))
         elif hasattr(to, "position_encodings"):  # the encoder's specification has it beside rotations
             del to.position_encodings
-        if isinstance(stack.block, PreNorm):
-            _set_norm(to.layer_norm, stack.block.final_norm)
+    for name in STACKS:
+        block: Any = getattr(model, name).block
+        if isinstance(block, PreNorm):
+            _set_norm(getattr(spec, name).layer_norm, block.final_norm)
     for name, i, layer in layers_of(model):
         norms: Any = getattr(model, name).block.norms[i]
         to = getattr(spec, name).layer[i]
@@ -188,6 +206,7 @@ def build_spec(package: Any, model: Transformer, tokenizer: Tokenizer) -> Any:
         _set_linear(to.self_attention.linear[0], _fused(maps))
         _set_linear(to.self_attention.linear[1], output)
         _set_norm(to.self_attention.layer_norm, norms[0])
+        _set_relative(to.self_attention, layer.self_attention, getattr(model, name).positions)
         if layer.cross_attention is not None:
             query, key, value, output = attention_maps(layer.cross_attention)
             for linear, m in zip(to.attention.linear, (query, _fused([key, value]), output), strict=True):
@@ -237,6 +256,10 @@ def _shared(specs: Any, model: Transformer, name: str) -> dict[str, Any]:
         "ffn_glu": isinstance(feed_forward, GLU),
         "rms_norm": isinstance(stack.block.norms[0][0], RMSNorm),
     }
+    if _is_relative(stack):
+        found["relative_position"] = True
+    if isinstance(stack.positions, T5Bias):
+        found["relative_attention_bias"] = True
     positions, width = stack.positions, model.spec.d_model // model.spec.n_heads
     if isinstance(positions, RoPE):
         rotated, base = rotated_columns(positions, width), positions.base
@@ -260,6 +283,24 @@ def _table(positions: PositionalEncoding, width: int) -> Tensor:
     if isinstance(positions, Learned):
         return positions.table.weight
     return positions.add_to_embeddings(torch.zeros(1, LONGEST, width), torch.arange(LONGEST)[None])[0]
+
+
+def _is_relative(stack: Any) -> bool:
+    return type(stack.layers[0].self_attention) is RelativePositions
+
+
+def _set_relative(to: Any, attention: nn.Module, positions: PositionalEncoding) -> None:
+    """The tables of positions relative to the query: the attention's own, or the stack's, which each layer has there."""
+    if isinstance(positions, T5Bias):
+        to.relative_attention_bias = _array(positions.weight)
+        to.relative_attention_max_distance = np.int32(len(positions.buckets) - 1)
+    if isinstance(attention, RelativePositions):
+        keys = attention.relative_keys
+        values = torch.zeros_like(keys) if attention.relative_values is None else attention.relative_values
+        # A decoder's has no rows for keys to the right; there it has, and reads none.
+        missing = 2 * attention.left + 1 - len(keys)
+        keys, values = (nn.functional.pad(table, (0, 0, 0, missing)) for table in (keys, values))
+        to.relative_position_keys, to.relative_position_values = _array(keys), _array(values)
 
 
 def _projection(model: Transformer, tokenizer: Tokenizer) -> Map:

@@ -104,10 +104,19 @@ def norms_of(model: Transformer) -> Iterator[tuple[str, int | None, nn.Module]]:
             yield f"model.{name}.normalization", None, block.final_norm
 
 
-def refuse_attentions(model: Transformer, refusals: Refusals) -> None:
-    """Only softmax attention by heads, whose keys and values may be shared in groups, is known to other engines."""
+def refuse_attentions(
+    model: Transformer, refusals: Refusals, known_in_self_attention: tuple[type[nn.Module], ...] = ()
+) -> None:
+    """Only softmax attention by heads, whose keys and values may be shared in groups, is known to every other engine.
+
+    Args:
+        model: The model.
+        refusals: Takes the others.
+        known_in_self_attention: What this engine knows besides.
+    """
     for place, i, attention in attentions_of(model):
-        known = type(attention) in (MultiHead, GroupedQuery)
+        more = () if place.endswith("cross_attention") else known_in_self_attention
+        known = type(attention) in (MultiHead, GroupedQuery, *more)
         refusals.refuse_unless(known, place, part_name(attention), "'multi_head' or 'grouped_query'", i)
 
 
