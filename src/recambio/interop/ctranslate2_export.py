@@ -295,7 +295,7 @@ def _set_relative(to: Any, attention: nn.Module, positions: PositionalEncoding) 
         to.relative_attention_bias = _array(positions.weight)
         to.relative_attention_max_distance = np.int32(len(positions.buckets) - 1)
     if isinstance(attention, RelativePositions):
-        keys = attention.relative_keys
+        keys: Tensor = attention.relative_keys
         values = torch.zeros_like(keys) if attention.relative_values is None else attention.relative_values
         # A decoder's has no rows for keys to the right; there it has, and reads none.
         missing = 2 * attention.left + 1 - len(keys)
