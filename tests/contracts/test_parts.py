@@ -54,6 +54,7 @@ VARIANTS: list[tuple[str, Node]] = [
     ("positions", {"name": "alibi", "encoder": "split"}),
     ("positions", {"name": "fire", "hidden": 8, "threshold": 4.0}),
     ("positions", {"name": "kerple", "kernel": "power"}),
+    ("positions", {"name": "sinusoidal", "layout": "half"}),
     ("positions", {"name": "t5", "n_buckets": 8, "max_distance": 20}),
     ("feed_forward", {"name": "glu", "bias": True, "activation": {"name": "gelu", "approximate": "tanh"}}),
     ("feed_forward", {"name": "mlp", "bias": False}),

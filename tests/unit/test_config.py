@@ -208,7 +208,7 @@ def test_lists_give_one_part_a_layer(files: Files) -> None:
     assert [n["name"] for n in sites.encoder_attention] == ["multi_head", "grouped_query"]
     assert sites.cross_attention == [{"name": "grouped_query", "n_groups": 1, "bias": True}]
     assert [n["name"] for n in sites.decoder_attention] == ["multi_head"]
-    assert len(sites.encoder_normalization) == 2 and sites.decoder_positions == {"name": "sinusoidal"}
+    assert len(sites.encoder_normalization) == 2 and sites.decoder_positions["name"] == "sinusoidal"
 
     loaded = config.load(path, ["model.encoder.attention.1.n_groups=2", "model.encoder.attention[0]=grouped_query"])
     assert [n["n_groups"] for n in loaded.values.model.encoder.attention] == [2, 2]

@@ -46,6 +46,19 @@ def test_sinusoidal_is_the_papers_table(d_model: int) -> None:
                 assert y[b, t, column].item() == pytest.approx(expected, abs=2e-4)
 
 
+@pytest.mark.parametrize("d_model", [6, 7])
+def test_half_layout_holds_the_sines_before_the_cosines(d_model: int) -> None:
+    positions = torch.tensor([[0, 1, 2, 511]])
+    y = Sinusoidal(layout="half").add_to_embeddings(torch.zeros(1, 4, d_model), positions)
+    n_sines = (d_model + 1) // 2
+    for t in range(4):
+        for column in range(d_model):
+            pair = column if column < n_sines else column - n_sines
+            angle = int(positions[0, t]) / 10000 ** (2 * pair / d_model)
+            expected = math.sin(angle) if column < n_sines else math.cos(angle)
+            assert y[0, t, column].item() == pytest.approx(expected, abs=2e-4)
+
+
 @settings(max_examples=20, deadline=None)
 @given(position=st.integers(0, 300), step=st.integers(0, 60))
 def test_sinusoidal_moves_by_rotating(position: int, step: int) -> None:

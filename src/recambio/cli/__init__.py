@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recambio.cli import compare, components, config, data, evaluate, plugin, train, translate
+from recambio.cli import compare, components, config, data, evaluate, export, imports, plugin, train, translate
 from recambio.errors import InputError, RunError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -59,6 +59,8 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("translate")(translate.translate)
+app.command("export")(export.export)
+app.add_typer(imports.app, name="import")
 app.command("components")(components.components)
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(data.app, name="data")

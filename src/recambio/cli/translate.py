@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recambio.cli import options
 from recambio.errors import InputError
+
+if TYPE_CHECKING:
+    from recambio.experiment.translator import LineTranslator
+
+ENGINES = ("recambio", "ctranslate2")
 
 
 def translate(
@@ -46,11 +51,31 @@ def translate(
         list[str] | None,
         typer.Option("--forbid", metavar="PHRASE", help="Words that no translation may hold; may be repeated."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="recambio|ctranslate2", help="ctranslate2: what `recambio export` wrote.")
+    ] = "recambio",
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="The exported model; by default export/ctranslate2 of the run."),
+    ] = None,
 ) -> None:
     """Translate a file or standard input.
 
     Line by line; interactive at a terminal.
     """
+    if engine not in ENGINES:
+        raise InputError(f"--engine {engine}: no such engine; there is {', '.join(ENGINES)}")
+    is_exported = engine == "ctranslate2"
+    if is_exported:
+        from recambio.interop.ctranslate2_import import ctranslate2
+
+        ctranslate2()  # before torch
+        ours = {"--checkpoint": checkpoint, "--with": others, "--scores": scores, "--align": align, "--prefix": prefix,
+                "--prefix-file": prefix_file, "--forbid": forbid}  # fmt: skip
+        if given := [name for name, value in ours.items() if value]:
+            raise InputError(f"{', '.join(given)}: can't be had of an exported model; leave out --engine")
+    elif model is not None:
+        raise InputError("--model: is an exported model; add --engine ctranslate2")
     from recambio.experiment import run_folder
 
     overrides = [a for a in arguments or [] if "=" in a and not Path(a).exists()]
@@ -63,12 +88,19 @@ def translate(
 
     from recambio.experiment import translate as translation
 
+    plugins = options.plugins(context)
+
+    def exported() -> LineTranslator:
+        from recambio.interop.ctranslate2_engine import Engine
+
+        return Engine(folder, model, overrides=overrides, plugins=plugins, n_best=n_best)
+
     translation.run(
         folder,
         file=Path(files[0]) if files else None,
         checkpoint=checkpoint,
         overrides=overrides,
-        plugins=options.plugins(context),
+        plugins=plugins,
         others=others or [],
         n_best=n_best,
         with_scores=scores,
@@ -77,4 +109,5 @@ def translate(
         prefix=prefix,
         prefix_file=prefix_file,
         forbid=forbid or [],
+        engine=exported if is_exported else None,
     )

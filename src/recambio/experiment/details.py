@@ -11,7 +11,7 @@ from recambio.decoding.alignment import alignment_problem, cross_attention_weigh
 from recambio.decoding.rescore import token_log_probabilities
 from recambio.decoding.searches.base import Hypothesis
 from recambio.errors import InputError
-from recambio.experiment.translator import Part, Translator
+from recambio.experiment.translator import LineTranslator, Part, Translator
 
 _DIGITS = 6
 
@@ -32,18 +32,21 @@ class Details:
         align_layer: Decoder layer, from 0; negative counts from the last.
 
     Raises:
-        InputError: A model's cross-attention can't be shown.
+        InputError: A model's cross-attention can't be shown, or there is no model of ours to ask.
     """
 
     def __init__(
-        self, translator: Translator, n_best: int, with_scores: bool, with_alignment: bool, align_layer: int
+        self, translator: LineTranslator, n_best: int, with_scores: bool, with_alignment: bool, align_layer: int
     ) -> None:
-        self.translator = translator
+        self.tokenizer, self.text = translator.tokenizer, translator.text
         self.n_best = n_best
         self.with_scores, self.with_alignment, self.align_layer = with_scores, with_alignment, align_layer
         self._line = 0
-        if with_alignment:
-            found = [alignment_problem(model, align_layer) for model in translator.models]
+        self._ours = translator if isinstance(translator, Translator) else None
+        if self._ours is None and (with_scores or with_alignment):
+            raise InputError("--scores, --align: another engine tells neither; leave out --engine")
+        if self._ours is not None and with_alignment:
+            found = [alignment_problem(model, align_layer) for model in self._ours.models]
             if problems := [f"--align: {problem}" for problem in dict.fromkeys(found) if problem]:
                 raise InputError(problems)
 
@@ -54,14 +57,14 @@ class Details:
         head = {
             "line": self._line,
             "source": " ".join(part.source for part in parts),
-            "text": self.translator.text(parts),
+            "text": self.text(parts),
         }
         if len(parts) > 1:
             return {**head, "parts": described}
         return {**head, **described[0]}
 
     def _part(self, part: Part) -> dict[str, Any]:
-        tokenizer = self.translator.tokenizer
+        tokenizer = self.tokenizer
         hypotheses = part.hypotheses[: self.n_best]
         texts = tokenizer.decode([h.tokens for h in hypotheses])
         translations: list[dict[str, Any]] = [
@@ -81,7 +84,8 @@ class Details:
         for translation, target in zip(translations, targets, strict=True):
             translation["tokens"] = tokenizer.pieces(target, "target")
         if self.with_scores:
-            scores = token_log_probabilities(self.translator.scorer, [part.tokens] * len(targets), targets)
+            assert self._ours is not None
+            scores = token_log_probabilities(self._ours.scorer, [part.tokens] * len(targets), targets)
             for translation, row in zip(translations, scores, strict=True):
                 translation["log_probabilities"] = [round(value, _DIGITS) for value in row]
         if self.with_alignment:
@@ -91,10 +95,13 @@ class Details:
         return described
 
     def _ended(self, hypothesis: Hypothesis) -> list[int]:
-        return [*hypothesis.tokens, *[self.translator.tokenizer.eos_id] * hypothesis.is_finished]
+        return [*hypothesis.tokens, *[self.tokenizer.eos_id] * hypothesis.is_finished]
 
     def _alignment(self, source: Sequence[int], target: Sequence[int]) -> list[list[float]]:
-        models, sos_id = self.translator.models, self.translator.tokenizer.sos_id
-        weights = [cross_attention_weights(model, source, target, sos_id, self.align_layer) for model in models]
+        assert self._ours is not None
+        weights = [
+            cross_attention_weights(model, source, target, self.tokenizer.sos_id, self.align_layer)
+            for model in self._ours.models
+        ]
         rows: list[list[float]] = torch.stack(weights).mean(0).tolist()
         return [[round(value, 4) for value in row] for row in rows]

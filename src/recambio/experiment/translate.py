@@ -11,7 +11,7 @@ from recambio.data.pairs import decode_lines, read_lines
 from recambio.errors import InputError
 from recambio.experiment.details import Details
 from recambio.experiment.progress import counted
-from recambio.experiment.translator import Part, Translator, load
+from recambio.experiment.translator import LineTranslator, Part, load
 
 
 def run(
@@ -29,6 +29,7 @@ def run(
     prefix: str | None = None,
     prefix_file: Path | None = None,
     forbid: Sequence[str] = (),
+    engine: Callable[[], LineTranslator] | None = None,
 ) -> None:
     """Translate line by line to standard output: plain text, or JSON lines where more than the text is asked for.
 
@@ -46,21 +47,26 @@ def run(
         prefix: What all translations begin with.
         prefix_file: What each translation begins with, a line each.
         forbid: Phrases that no translation may hold.
+        engine: Opens what translates instead of the run's own model, and shows no more than texts and n-best lists.
     """
     for path in (file, prefix_file):
         if path is not None and not path.is_file():
             raise InputError(f"{path}: no such file; give one sentence a line, or pipe them in")
     if prefix is not None and prefix_file is not None:
         raise InputError("--prefix and --prefix-file: give one of them")
-    translator = load(
-        run,
-        checkpoint=checkpoint,
-        overrides=overrides,
-        plugins=plugins,
-        others=others,
-        forbid=forbid,
-        n_best=n_best,
-    )
+    translator: LineTranslator
+    if engine is not None:
+        translator = engine()
+    else:
+        translator = load(
+            run,
+            checkpoint=checkpoint,
+            overrides=overrides,
+            plugins=plugins,
+            others=others,
+            forbid=forbid,
+            n_best=n_best,
+        )
     written = _writer(translator, n_best, with_scores, with_alignment, align_layer)
     is_terminal = file is None and sys.stdin.isatty()
     if prefix_file is not None and is_terminal:
@@ -75,7 +81,7 @@ def run(
 
 
 def _writer(
-    translator: Translator, n_best: int | None, with_scores: bool, with_alignment: bool, align_layer: int
+    translator: LineTranslator, n_best: int | None, with_scores: bool, with_alignment: bool, align_layer: int
 ) -> Callable[[list[Part]], str]:
     """From what was found for a line to the line that is written."""
     if n_best is None and not with_scores and not with_alignment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -47,53 +48,35 @@ class Part:
     hypotheses: list[Hypothesis]
 
 
-class Translator:
-    """A model with its tokenizer and search.
+class LineTranslator(ABC):
+    """From lines of English to lines of Spanish, whatever finds the translations of token ids.
 
     Args:
         config: Of the run.
-        model: With its weights.
         tokenizer: Of the run.
         run_dir: Where it came from.
-        search: Replaces the config's.
-        others: Further models with the same vocabulary, which predict together with it.
-        forbid: Phrases that no translation may hold; see :class:`recambio.decoding.scorers.PhraseAutomaton`.
-        max_length: The longest sentence that all models can take, in tokens; by default what the config says.
+        search: How translations are found.
+        max_length: The longest sentence that the model can take, in tokens; None if there is no end.
+
+    Attributes:
+        source_limit: A longer line, in tokens with EOS, is split: no model has seen one in training.
     """
 
     def __init__(
-        self,
-        config: Config,
-        model: Transformer,
-        tokenizer: Tokenizer,
-        run_dir: Path,
-        search: Search | None = None,
-        *,
-        others: Sequence[Transformer] = (),
-        forbid: Sequence[str] = (),
-        max_length: int | None = None,
+        self, config: Config, tokenizer: Tokenizer, run_dir: Path, search: Search, max_length: int | None
     ) -> None:
         self.config = config
-        self.model = model.eval()
-        self.models = [self.model, *(other.eval() for other in others)]
         self.tokenizer = tokenizer
         self.run_dir = run_dir
-        self.search = search or build_search(config.values.decoding.search, tokenizer)
-        self.scorer: Scorer[Any] = build_scorer(self.model, tokenizer)
-        if others:
-            members = [self.scorer, *(build_scorer(other, tokenizer) for other in others)]
-            self.scorer = Ensemble(members, config.values.decoding.ensemble)
+        self.search = search
+        self.target_limit = max_length
+        self.source_limit = min(config.values.data.max_length, max_length or config.values.data.max_length)
         self._cleaner = Cleaner(config.values.data.cleaning)
         self._phrases: PhraseAutomaton | None = None
-        if forbid:
-            phrases = [self._cleaner.normalize_line(phrase).strip() for phrase in forbid]
-            if not all(phrases):
-                raise InputError("--forbid: a phrase is empty; name a word, or several in a row")
-            self._phrases = PhraseAutomaton(phrases, tokenizer.surface("target"))
-            self.scorer = Forbidden(self.scorer, self._phrases)
-        self.target_limit = longest_target(config) if max_length is None else max_length
-        self.source_limit = min(config.values.data.max_length, self.target_limit or config.values.data.max_length)
-        """A longer line, in tokens with EOS, is split: no model has seen one in training."""
+
+    @abstractmethod
+    def search_tokens(self, sources: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
+        """Hypotheses for token ids, EOS included, best first. A source of EOS alone has an empty one."""
 
     def translate(self, lines: Sequence[str], prefixes: Sequence[str] | None = None) -> list[str]:
         """English lines to Spanish lines; an empty line stays empty.
@@ -146,26 +129,6 @@ class Translator:
         """The best translation of a line."""
         pieces = self.tokenizer.decode([part.hypotheses[0].tokens for part in parts])
         return " ".join(piece for piece in pieces if piece)
-
-    def search_tokens(self, sources: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
-        """Hypotheses for token ids, EOS included."""
-        decoding, limit = self.config.values.decoding, self.target_limit
-        too_long = [i for i, s in enumerate(sources) if limit is not None and len(s) > limit]
-        if too_long:
-            raise InputError(
-                f"line {too_long[0] + 1}: has {len(sources[too_long[0]])} tokens, but learned positions end at {limit}; "
-                "shorten it, or train with a larger data.max_length"
-            )
-        is_prefixed = any(isinstance(source, Prefixed) for source in sources)
-        return generate(
-            ForcedPrefix(self.scorer) if is_prefixed else self.scorer,
-            self.search,
-            sources,
-            batch_tokens=decoding.batch_tokens,
-            max_ratio=decoding.max_ratio,
-            max_extra=decoding.max_extra,
-            max_length=limit,
-        )
 
     def stream(
         self, lines: Iterable[str], prefixes: Iterable[str] | str | None = None, chunk: int = 512
@@ -230,6 +193,73 @@ class Translator:
             raise InputError(problems)
 
 
+class Translator(LineTranslator):
+    """A model with its tokenizer and search.
+
+    Args:
+        config: Of the run.
+        model: With its weights.
+        tokenizer: Of the run.
+        run_dir: Where it came from.
+        search: Replaces the config's.
+        others: Further models with the same vocabulary, which predict together with it.
+        forbid: Phrases that no translation may hold; see :class:`recambio.decoding.scorers.PhraseAutomaton`.
+        max_length: The longest sentence that all models can take, in tokens; by default what the config says.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        run_dir: Path,
+        search: Search | None = None,
+        *,
+        others: Sequence[Transformer] = (),
+        forbid: Sequence[str] = (),
+        max_length: int | None = None,
+    ) -> None:
+        super().__init__(
+            config,
+            tokenizer,
+            run_dir,
+            search or build_search(config.values.decoding.search, tokenizer),
+            longest_target(config) if max_length is None else max_length,
+        )
+        self.model = model.eval()
+        self.models = [self.model, *(other.eval() for other in others)]
+        self.scorer: Scorer[Any] = build_scorer(self.model, tokenizer)
+        if others:
+            members = [self.scorer, *(build_scorer(other, tokenizer) for other in others)]
+            self.scorer = Ensemble(members, config.values.decoding.ensemble)
+        if forbid:
+            phrases = [self._cleaner.normalize_line(phrase).strip() for phrase in forbid]
+            if not all(phrases):
+                raise InputError("--forbid: a phrase is empty; name a word, or several in a row")
+            self._phrases = PhraseAutomaton(phrases, tokenizer.surface("target"))
+            self.scorer = Forbidden(self.scorer, self._phrases)
+
+    def search_tokens(self, sources: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
+        """See :meth:`LineTranslator.search_tokens`."""
+        decoding, limit = self.config.values.decoding, self.target_limit
+        too_long = [i for i, s in enumerate(sources) if limit is not None and len(s) > limit]
+        if too_long:
+            raise InputError(
+                f"line {too_long[0] + 1}: has {len(sources[too_long[0]])} tokens, but learned positions end at {limit}; "
+                "shorten it, or train with a larger data.max_length"
+            )
+        is_prefixed = any(isinstance(source, Prefixed) for source in sources)
+        return generate(
+            ForcedPrefix(self.scorer) if is_prefixed else self.scorer,
+            self.search,
+            sources,
+            batch_tokens=decoding.batch_tokens,
+            max_ratio=decoding.max_ratio,
+            max_extra=decoding.max_extra,
+            max_length=limit,
+        )
+
+
 def load(
     run: str | Path,
     *,
@@ -258,15 +288,7 @@ def load(
         InputError: A folder is no run, has no weights, or needs a plugin that is missing; the vocabularies differ; the search can't.
     """
     folder = run_folder.existing(run)
-    verify_plugins(run_folder.read_manifest(folder).plugins, folder, plugins)
-    for override in overrides:
-        if not override.startswith(("decoding.", "evaluation.", "data.root=", "trainer.threads=")):
-            raise InputError(
-                f"{override.split('=')[0]}: a trained run takes changes of decoding.* and evaluation.* only"
-            )
-    config = load_config(folder / "config.yaml", overrides, plugins_are_loaded=True, check_hardware=False)
-    set_threads(config.values.trainer.threads)
-    tokenizer = load_tokenizer(folder)
+    config, tokenizer, search = open_run(folder, overrides=overrides, plugins=plugins, n_best=n_best)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = _model(config, tokenizer, folder, checkpoint, place)
     limits = [longest_target(config)]
@@ -287,11 +309,37 @@ def load(
         model,
         tokenizer,
         folder,
-        _search(config, tokenizer, n_best),
+        search,
         others=members,
         forbid=forbid,
         max_length=min((limit for limit in limits if limit is not None), default=None),
     )
+
+
+def open_run(
+    folder: Path, *, overrides: Sequence[str] = (), plugins: Sequence[str] = (), n_best: int | None = None
+) -> tuple[Config, Tokenizer, Search]:
+    """A run's config, tokenizer and search, without its model; torch's threads are bounded as the config says.
+
+    Args:
+        folder: The run folder.
+        overrides: ``key=value`` changes of the config, of decoding and evaluation only.
+        plugins: Plugins that the run needs and that lie outside the project.
+        n_best: Translations that the search is to find; by default what the config says.
+
+    Raises:
+        InputError: A plugin is missing, a change is none that a trained run takes, or the search can't.
+    """
+    verify_plugins(run_folder.read_manifest(folder).plugins, folder, plugins)
+    for override in overrides:
+        if not override.startswith(("decoding.", "evaluation.", "data.root=", "trainer.threads=")):
+            raise InputError(
+                f"{override.split('=')[0]}: a trained run takes changes of decoding.* and evaluation.* only"
+            )
+    config = load_config(folder / "config.yaml", overrides, plugins_are_loaded=True, check_hardware=False)
+    set_threads(config.values.trainer.threads)
+    tokenizer = load_tokenizer(folder)
+    return config, tokenizer, _search(config, tokenizer, n_best)
 
 
 def _model(config: Config, tokenizer: Tokenizer, folder: Path, checkpoint: str | None, place: str) -> Transformer:

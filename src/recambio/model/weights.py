@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from recambio.errors import InputError
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's weights; of tensors that are one in memory, one is stored."""
+def save_weights(model: nn.Module, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a model's weights, with what the file is to say of itself; of tensors that are one in memory, one is stored."""
     seen: set[tuple[int, torch.Size]] = set()
     unique: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
@@ -26,7 +26,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
             continue
         seen.add(key)
         unique[name] = tensor.detach().cpu().contiguous()
-    _write(unique, path)
+    write_tensors(unique, path, metadata)
 
 
 def load_weights(model: nn.Module, path: Path, fresh: Sequence[str] = ()) -> None:
@@ -59,7 +59,7 @@ def load_weights(model: nn.Module, path: Path, fresh: Sequence[str] = ()) -> Non
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """All tensors of a weights file, or of the model within a whole training state (``.ckpt``).
+    """All tensors of a weights file, or of the model within a whole training state (``.ckpt``). Nothing else is unpickled.
 
     Raises:
         InputError: The file is missing or torn.
@@ -71,6 +71,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
             prefix = "model."
             return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        if path.suffix == ".bin":  # other packages' tensors by name
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
         return load_file(path)
 
 
@@ -109,12 +111,13 @@ def average_weights(paths: Sequence[Path], out: Path) -> None:
         for handle in handles[1:]:
             total += handle.get_tensor(name).double()  # type: ignore[no-untyped-call]
         mean[name] = (total / len(handles)).to(first.dtype)
-    _write(mean, out)
+    write_tensors(mean, out)
 
 
-def _write(tensors: dict[str, Tensor], path: Path) -> None:
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file aside and rename it into place."""
     aside = path.with_name(f".{path.name}.part")
-    save_file(tensors, aside)
+    save_file(tensors, aside, metadata)
     with open(aside, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(aside, path)

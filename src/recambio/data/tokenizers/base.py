@@ -27,13 +27,14 @@ class Tokenizer(ABC):
     """Text to ids and back, for both sides of a language pair.
 
     One object knows both sides, which share one vocabulary if :attr:`is_joint`. Ids that no text gives are the same on both:
-    ``pad_id``, ``unk_id``, ``sos_id``, ``eos_id``. :meth:`encode` adds none of them, and :meth:`decode` leaves them out.
+    ``pad_id``, ``unk_id``, ``sos_id``, ``eos_id``; ``sos_id`` may be ``pad_id``. :meth:`encode` adds none of them, and :meth:`decode`
+    leaves them out.
     """
 
-    pad_id: ClassVar[int] = 0
-    unk_id: ClassVar[int] = 1
-    sos_id: ClassVar[int] = 2
-    eos_id: ClassVar[int] = 3
+    pad_id: int = 0
+    unk_id: int = 1
+    sos_id: int = 2
+    eos_id: int = 3
 
     regularization: ClassVar[str | None] = None
     """The option of ``data.regularization`` that its segmentations are drawn by; None if there is only one of a text."""
