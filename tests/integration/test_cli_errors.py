@@ -222,7 +222,7 @@ def test_eval_and_translate_hand_over_their_arguments(
     plain = {
         "file": None, "checkpoint": None, "overrides": ["decoding.search.width=2"], "plugins": ["p.py"], "others": [],
         "n_best": None, "with_scores": False, "with_alignment": False, "align_layer": -1, "prefix": None,
-        "prefix_file": None, "forbid": [],
+        "prefix_file": None, "forbid": [], "engine": None,
     }  # fmt: skip
     assert seen.pop()[1] == plain
     arguments = [
