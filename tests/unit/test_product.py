@@ -49,19 +49,35 @@ def test_without_gradients_it_is_torchs(rows: tuple[int, ...], n_out: int, n_in:
     torch.testing.assert_close(strided, y)
 
 
-def test_what_is_large_takes_onednn_and_only_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = taken(monkeypatch)
+    torch.manual_seed(0)
+    x, weight, bias = (t.requires_grad_() for t in (torch.randn(3, 100, 256), torch.randn(512, 256), torch.randn(512)))
+    found, expected = linear(x, weight, bias), nn.functional.linear(x, weight, bias)
+    grad = torch.randn_like(found)
+    ours, theirs = (torch.autograd.grad(y, (x, weight, bias), grad, create_graph=True) for y in (found, expected))
+    assert shapes == [(3, 100, 256), (3, 100, 512)]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    # and once more, as a penalty on gradients takes it
+    again = [torch.autograd.grad(g[0].square().sum(), (weight,))[0] for g in (ours, theirs)]
+    torch.testing.assert_close(again[0], again[1], rtol=1e-3, atol=1e-2)
+    assert torch.autograd.grad(linear(x.detach(), weight), weight, grad)[0].shape == weight.shape
+
+
+def test_what_is_large_takes_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = taken(monkeypatch)
     weight, x = torch.randn(8000, 256), torch.randn(32, 256)
-    linear(x, weight)
-    with torch.no_grad():
-        linear(x.double(), weight.double())
-        linear(x.bfloat16(), weight.bfloat16())
-        linear(x[:1], weight[:256])
-        with torch.autocast("cpu", torch.bfloat16):
-            assert linear(x, weight).dtype == torch.bfloat16
-        with FlopCounterMode(display=False) as counter:
+    for enabled in (False, True):
+        with torch.set_grad_enabled(enabled):
+            linear(x.double(), weight.double())
+            linear(x.bfloat16(), weight.bfloat16())
+            linear(x[:1], weight[:256])
+            with torch.autocast("cpu", torch.bfloat16):
+                assert linear(x, weight).dtype == torch.bfloat16
+            with FlopCounterMode(display=False) as counter:
+                linear(x, weight)
+            assert counter.get_total_flops() == 2 * 32 * 8000 * 256
+            assert not shapes
             linear(x, weight)
-        assert counter.get_total_flops() == 2 * 32 * 8000 * 256
-        assert not shapes
-        linear(x, weight)
-    assert shapes == [(32, 256)]
+        assert shapes == [(32, 256)]
+        shapes.clear()

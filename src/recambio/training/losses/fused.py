@@ -8,10 +8,13 @@ Nothing of size N x V is kept for the backward pass, and no softmax is computed 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from recambio.components.product import linear
 
 PIECE = 512
 """Tokens whose logits exist at a time."""
@@ -19,7 +22,7 @@ PIECE = 512
 Score = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor, Tensor | None]]
 """(logits, targets, whether gradients are wanted) -> (loss, nll, gradient of the loss by the logits, or None).
 
-Logits (P, n, V) are those of n tokens in P passes; targets (n,). What is returned is float32 at least."""
+Logits (P, n, V) are those of n tokens in P passes, float32 at least, and may be overwritten; targets (n,)."""
 
 
 def smoothed_cross_entropy(
@@ -49,24 +52,63 @@ def smoothed_cross_entropy(
         (loss, nll), scalar sums over N; float64 for float64 input, else float32. Only the loss carries gradients.
     """
 
-    def score(logits: Tensor, y: Tensor, needs_grad: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        log_p = torch.log_softmax(logits, dim=-1, dtype=wide)
-        loss, nll = smoothed(log_p, y, smoothing, excluded)
+    def score(logits: Tensor, targets: Tensor, needs_grad: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        y = targets[None, :, None]
+        of_target, highest = logits.gather(-1, y), logits.amax(-1, keepdim=True)
+        p = torch.softmax(logits, -1, out=logits if logits.is_cpu else None)
+        # The highest probability is at least 1 / V: its logarithm is exact where the target's may underflow.
+        log_z = highest - p.amax(-1, keepdim=True).log()
+        nll = (log_z - of_target).sum()
+        loss = (1 - smoothing) * nll + smoothing * log_z.sum()
         if z_loss:
-            log_z = logits[..., :1].to(wide) - log_p[..., :1]
             loss = loss + z_loss * log_z.square().sum()
         if not needs_grad:
             return loss, nll, None
-        p = log_p.exp_()
         # d log^2 Z / d logits = 2 log(Z) p
         tilted = p.mul_(1 + 2 * z_loss * log_z) if z_loss else p
-        return loss, nll, subtract_target(tilted, y, smoothing, excluded)
+        return loss, nll, subtract_target(tilted, targets, 1 - smoothing)
 
-    return walk(hidden, weight, bias, targets, score)
+    return walk(hidden, weight, bias, targets, score, Uniform(smoothing, excluded))
 
 
-def walk(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, score: Score) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Uniform:
+    """The uniform part of smoothed targets, which needs no logits of its own.
+
+    With e the smoothing, Z the softmax's denominator and z the logits, smoothed cross-entropy is
+    ``log Z - (1 - e) z[y] - e / |U| * sum_{v in U} z[v]``. The last term is linear: its sum over all tokens takes one product of
+    vectors, and its gradient is the same for all tokens, and for all rows of the matrix. So a :data:`Score` leaves it out.
+
+    Attributes:
+        smoothing: e.
+        excluded: A token outside U.
+        share: What the loss of a token in one pass is multiplied by.
+    """
+
+    smoothing: float = 0.0
+    excluded: int | None = None
+    share: float = 1.0
+
+    def weight(self, vocabulary: int) -> float:
+        """Of each logit in U."""
+        return self.share * self.smoothing / (vocabulary - (self.excluded is not None))
+
+    def over(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        """rows: (V, ...). Returns: their sum over U."""
+        total = rows.sum(0, dtype=dtype)
+        return total if self.excluded is None else total - rows[self.excluded]
+
+    def subtract(self, rows: Tensor, amount: Tensor) -> None:
+        """Subtract an amount from each row of U in place; rows: (V, ...)."""
+        kept = None if self.excluded is None else rows[self.excluded].clone()
+        rows -= amount
+        if kept is not None:
+            rows[self.excluded] = kept
+
+
+def walk(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, score: Score, uniform: Uniform
+) -> tuple[Tensor, Tensor]:
     """Sum a score over pieces of the batch.
 
     Args:
@@ -75,6 +117,7 @@ def walk(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, s
         bias: (V,) or None.
         targets: (N,) token ids.
         score: What is summed.
+        uniform: And this.
 
     Returns:
         (loss, nll), scalar sums; float64 for float64 input, else float32. Only the loss carries gradients.
@@ -83,40 +126,14 @@ def walk(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, s
         dtype = torch.get_autocast_dtype(hidden.device.type)
         hidden = hidden.to(dtype)
     needs_grad = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    loss, nll = _Fused.apply(hidden, weight, bias, targets, score, needs_grad)  # type: ignore[no-untyped-call]
+    loss, nll = _Fused.apply(hidden, weight, bias, targets, score, uniform, needs_grad)  # type: ignore[no-untyped-call]
     return loss, nll
 
 
-def smoothed(log_p: Tensor, targets: Tensor, smoothing: float, excluded: int | None) -> tuple[Tensor, Tensor]:
-    """Smoothed and plain cross-entropy.
-
-    Args:
-        log_p: (P, n, V).
-        targets: (n,).
-        smoothing: e.
-        excluded: Gets none of the uniform mass.
-
-    Returns:
-        (loss, nll), sums over passes and tokens.
-    """
-    y = targets.expand(log_p.shape[:-1])[..., None]
-    nll = -log_p.gather(-1, y).sum()
-    if not smoothing:
-        return nll, nll
-    n_smooth = log_p.shape[-1] - (excluded is not None)
-    spread = log_p.sum() if excluded is None else log_p.sum() - log_p[..., excluded].sum()
-    return (1 - smoothing) * nll - smoothing / n_smooth * spread, nll
-
-
-def subtract_target(p: Tensor, targets: Tensor, smoothing: float, excluded: int | None, share: float = 1.0) -> Tensor:
-    """p - share * q, where p - q is the gradient of :func:`smoothed` by the logits: p (P, n, V) is overwritten and returned."""
+def subtract_target(p: Tensor, targets: Tensor, share: float) -> Tensor:
+    """p (P, n, V) less a share at the target of each token; p is overwritten and returned."""
     y = targets.expand(p.shape[:-1])[..., None]
-    if smoothing:
-        uniform = share * smoothing / (p.shape[-1] - (excluded is not None))
-        p -= uniform
-        if excluded is not None:
-            p[..., excluded] += uniform
-    return p.scatter_add_(-1, y, p.new_full(y.shape, share * (smoothing - 1.0)))
+    return p.scatter_add_(-1, y, p.new_full(y.shape, -share))
 
 
 def check_smoothing(smoothing: float) -> None:
@@ -140,10 +157,11 @@ class _Fused(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         score: Score,
+        uniform: Uniform,
         needs_grad: bool,
     ) -> tuple[Tensor, Tensor]:
         with torch.autocast(hidden.device.type, enabled=False):
-            return _walk(ctx, hidden, weight, bias, targets, score, needs_grad)
+            return _walk(ctx, hidden, weight, bias, targets, score, uniform, needs_grad)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -154,7 +172,7 @@ class _Fused(torch.autograd.Function):
         else:
             grad_hidden = (grad_hidden.float() * scale).to(grad_hidden.dtype)
         grad_bias = grad_bias * scale if grad_bias is not None else None
-        return grad_hidden, grad_weight * scale, grad_bias, None, None, None
+        return grad_hidden, grad_weight * scale, grad_bias, None, None, None, None
 
 
 def _walk(
@@ -164,6 +182,7 @@ def _walk(
     bias: Tensor | None,
     targets: Tensor,
     score: Score,
+    uniform: Uniform,
     needs_grad: bool,
 ) -> tuple[Tensor, Tensor]:
     statistics = torch.float64 if hidden.dtype == torch.float64 else torch.float32
@@ -177,10 +196,11 @@ def _walk(
     grad_hidden = torch.empty_like(passes) if needs_grad else None
     grad_weight = torch.zeros_like(weight, dtype=statistics) if needs_grad else None
     grad_bias = torch.zeros_like(bias, dtype=statistics) if needs_grad and bias is not None else None
+    project = _Projection(matrix, offset, statistics)
     for start in range(0, len(targets), piece):
         # (P, n, D) -> (P * n, D)
         h = passes[:, start : start + piece].flatten(0, 1)
-        logits = torch.nn.functional.linear(h, matrix, offset).view(len(passes), -1, weight.shape[0])
+        logits = project(h).view(len(passes), -1, weight.shape[0])
         piece_loss, piece_nll, grad = score(logits, targets[start : start + piece], needs_grad)
         loss += piece_loss
         nll += piece_nll
@@ -190,13 +210,56 @@ def _walk(
         grad = grad.flatten(0, 1)
         if grad_bias is not None:
             grad_bias += grad.sum(0)
-        low = grad.to(hidden.dtype)
+        low = project.narrowed(grad)
         grad_hidden[:, start : start + piece] = (low @ matrix).view(len(passes), -1, hidden.shape[-1])
         if low.dtype == statistics:
             grad_weight.addmm_(low.T, h)
         else:
             grad_weight += low.T @ h
+    if uniform.smoothing:
+        share, n_tokens = uniform.weight(len(weight)), len(hidden)
+        column, total = uniform.over(matrix, statistics), hidden.sum(0, dtype=statistics)
+        loss -= share * (total @ column)
+        if offset is not None:
+            loss -= share * n_tokens * uniform.over(offset, statistics)
+        if grad_hidden is not None and grad_weight is not None:
+            grad_hidden -= (share * column).to(hidden.dtype)
+            uniform.subtract(grad_weight, share * total)
+        if grad_bias is not None:
+            uniform.subtract(grad_bias, grad_bias.new_tensor(share * n_tokens))
     if needs_grad:
         ctx.save_for_backward(grad_hidden.view_as(hidden), grad_weight.to(weight.dtype), grad_bias)  # type: ignore[union-attr]
     ctx.mark_non_differentiable(nll)
     return loss, nll
+
+
+class _Projection:
+    """Logits of one piece after another. In half precision they live in storage that all pieces share.
+
+    Args:
+        matrix: (V, D).
+        offset: (V,) or None.
+        dtype: Of the logits; float32 at least.
+    """
+
+    def __init__(self, matrix: Tensor, offset: Tensor | None, dtype: torch.dtype) -> None:
+        self.matrix, self.offset, self.dtype = matrix, offset, dtype
+        self._narrow: Tensor | None = None
+        self._wide: Tensor | None = None
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """h: (n, D), no more rows than at the first call. Returns: (n, V), which the next call overwrites."""
+        if h.dtype == self.dtype:
+            return linear(h, self.matrix, self.offset)
+        if self._narrow is None or self._wide is None:
+            # A page of fresh memory costs as much as what is computed on it.
+            self._narrow = h.new_empty(len(h), len(self.matrix))
+            self._wide = torch.empty_like(self._narrow, dtype=self.dtype)
+        narrow = torch.mm(h, self.matrix.T, out=self._narrow[: len(h)])
+        if self.offset is not None:
+            narrow += self.offset
+        return self._wide[: len(h)].copy_(narrow)
+
+    def narrowed(self, grad: Tensor) -> Tensor:
+        """grad: (n, V) of the last call's logits. Returns: it in the matrix's dtype."""
+        return grad if self._narrow is None else self._narrow[: len(grad)].copy_(grad)

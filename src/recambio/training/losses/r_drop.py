@@ -8,8 +8,8 @@ from torch import Tensor
 from recambio.registry import LOSS, Card
 from recambio.training.losses.base import Loss, LossTerms
 from recambio.training.losses.fused import (
+    Uniform,
     check_smoothing,
-    smoothed,
     smoothed_cross_entropy,
     subtract_target,
     walk,
@@ -54,11 +54,16 @@ class RDrop(Loss):
         """See :meth:`Loss.forward`."""
         if len(hidden) == len(targets):
             return LossTerms(*smoothed_cross_entropy(hidden, weight, bias, targets, self.smoothing, self.pad_id))
-        return LossTerms(*walk(hidden, weight, bias, targets, self._score))
+        # Half of each pass's cross-entropy: the pair counts as one.
+        uniform = Uniform(self.smoothing, self.pad_id, share=0.5)
+        return LossTerms(*walk(hidden, weight, bias, targets, self._score, uniform))
 
     def _score(self, logits: Tensor, targets: Tensor, needs_grad: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        log_p = torch.log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
-        cross_entropy, nll = smoothed(log_p, targets, self.smoothing, self.pad_id)
+        of_target = logits.gather(-1, targets.expand(logits.shape[:-1])[..., None])
+        log_p = torch.log_softmax(logits, dim=-1)
+        log_z = logits[..., :1] - log_p[..., :1]
+        nll = (log_z - of_target).sum()
+        cross_entropy = (1 - self.smoothing) * nll + self.smoothing * log_z.sum()
         p, ratio, share = log_p.exp(), log_p[0] - log_p[1], self.alpha / 4
         # KL(p1 || p2) and KL(p2 || p1), each (n, 1)
         divergences = [torch.linalg.vecdot(p[i], ratio)[:, None] * (1 - 2 * i) for i in range(2)]
@@ -70,4 +75,4 @@ class RDrop(Loss):
         for i, divergence in enumerate(divergences):
             torch.mul(ratio, share * (1 - 2 * i), out=grad[i])
             grad[i].add_(0.5 + share * (1 - divergence)).mul_(p[i]).sub_(p[1 - i], alpha=share)
-        return loss, nll / 2, subtract_target(grad, targets, self.smoothing, self.pad_id, share=0.5)
+        return loss, nll / 2, subtract_target(grad, targets, (1 - self.smoothing) / 2)
