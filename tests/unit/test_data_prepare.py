@@ -248,6 +248,44 @@ def test_a_failure_leaves_nothing_and_the_next_run_succeeds(tmp_path: Path) -> N
     assert not [name for name in folders(tmp_path) if "/." in name]
 
 
+@pytest.mark.parametrize("loses", ["nothing", "what was written last", "more than was promised"])
+def test_tokenising_goes_on_where_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loses: str
+) -> None:
+    expected = prepared(tmp_path / "whole", max_length=16)
+    monkeypatch.setattr(prepare_module, "_CHUNK", 32)
+    lines: list[int] = []
+    last_allowed = 6
+    original = prepare_module._Work._encode
+
+    def encode(self: Any, tokenizer: Tokenizer, texts: Sequence[str], side: Any) -> list[list[int]]:
+        if len(lines) == last_allowed:
+            raise KeyboardInterrupt
+        lines.append(len(texts))
+        return original(self, tokenizer, texts, side)
+
+    monkeypatch.setattr(prepare_module._Work, "_encode", encode)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path, max_length=16, splits=["train"])
+    (part,) = (tmp_path / "tokens").glob(".*.part")
+    for path in part.glob("*.tokens"):
+        if loses == "what was written last":  # a torn chunk after the last whole one
+            path.write_bytes(path.read_bytes() + b"torn")
+        elif loses == "more than was promised":
+            path.write_bytes(path.read_bytes()[:-1])
+    lines.clear()
+    last_allowed = 1_000
+    found = prepared(tmp_path, max_length=16, splits=["train"])
+    assert found.hashes["train"] == expected.hashes["train"]
+    report = found.reports["train"]
+    assert report == expected.reports["train"] and report.dropped["max_length"] > 0
+    again = 0 if loses == "more than was promised" else 3 * 32
+    assert sum(lines) == 2 * (report.kept + report.dropped["max_length"] - again)
+    ours, theirs = found.stores["train"].folder, expected.stores["train"].folder
+    assert {p.name: p.read_bytes() for p in ours.iterdir()} == {p.name: p.read_bytes() for p in theirs.iterdir()}
+    assert not [name for name in folders(tmp_path) if "/." in name]
+
+
 def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
     first = prepared(tmp_path)
     path = first.stores["train"].folder / "target.tokens"

@@ -103,13 +103,16 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(aside, path)
 
 
-def published(folder: Path, build: Callable[[Path], None], is_complete: Callable[[Path], bool]) -> bool:
+def published(
+    folder: Path, build: Callable[[Path], None], is_complete: Callable[[Path], bool], *, resumes: bool = False
+) -> bool:
     """Make sure that ``folder`` exists and is complete.
 
     Args:
         folder: Where the result belongs; its name is the key.
         build: Writes the result into the empty folder it is given. Not called if the result is there.
         is_complete: Whether a folder holds a whole result.
+        resumes: ``build`` may also be given what a killed or interrupted one left behind, and goes on from there.
 
     Returns:
         Whether it was built now.
@@ -117,30 +120,37 @@ def published(folder: Path, build: Callable[[Path], None], is_complete: Callable
     if is_complete(folder):
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with _alone(folder) as is_alone:
         if is_complete(folder):  # whoever was waited for has built it
             return False
         _sweep(folder.parent)
-        aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-        aside.mkdir()
+        keeps = resumes and is_alone
+        aside = folder.parent / f".{folder.name}.{'part' if keeps else uuid.uuid4().hex}"
+        aside.mkdir(exist_ok=keeps)
         try:
             build(aside)
             _rename(aside, folder, is_complete)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        except BaseException as error:
+            if not keeps or isinstance(error, Exception):
+                shutil.rmtree(aside, ignore_errors=True)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)  # there only if what others published was kept
     return True
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process builds this folder; a killed one lets go by itself."""
+def _alone(folder: Path) -> Iterator[bool]:
+    """Wait until no other process builds this folder; a killed one lets go by itself. False where there are no locks to tell."""
     locks = folder.parent.parent / "locks"
     locks.mkdir(exist_ok=True)
     with (locks / f"{folder.parent.name}-{folder.name}").open("w") as lock:
+        is_alone = fcntl is not None
         if fcntl is not None:
-            with suppress(OSError):  # no locks here
+            try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+            except OSError:  # no locks here
+                is_alone = False
+        yield is_alone
 
 
 def leased(folder: Path) -> TextIO:

@@ -254,7 +254,7 @@ class _Work:
             else:
                 self._store_scored(aside, split, tokenizer)
 
-        published(folder, build, TokenStore.is_complete)
+        published(folder, build, TokenStore.is_complete, resumes=split == TRAIN)
         return TokenStore(folder)
 
     def sampled(self, train: TokenStore, tokenizer: Tokenizer, sampling: Sampling) -> SampledStores:
@@ -274,12 +274,16 @@ class _Work:
         cleaned = self.cleaned()
         report = _report(cleaned)
         total, limit = report.kept, self.max_length - 1
+        ends = np.cumsum([part["kept"] for part in report.parts])
         places: NDArray[np.int64] = np.memmap(cleaned / PLACES, np.int64, mode="r")
         pairs = zip(*(read_lines(cleaned / f"{side}.txt") for side in SIDES), strict=True)
-        ends = np.cumsum([part["kept"] for part in report.parts])
-        done = 0
-        with self._writer(folder, tokenizer, has_text=False) as writer:
-            for chunk in _chunks(pairs):
+        with ExitStack() as stack:
+            writer = self._writer(folder, tokenizer, has_text=False)
+            stack.push(writer)
+            done = 0
+            if saved := writer.resume():
+                done, report = saved["done"], CleaningReport.from_dict(saved["report"])
+            for chunk in _chunks(itertools.islice(pairs, done, None)):
                 sources = self._encode(tokenizer, [pair[0] for pair in chunk], "source")
                 targets = self._encode(tokenizer, [pair[1] for pair in chunk], "target")
                 here = places[done : done + len(chunk)]
@@ -297,6 +301,7 @@ class _Work:
                     here[np.array(fits)],
                 )
                 done += len(chunk)
+                writer.save({"done": done, "report": report.to_dict()})
                 self.progress("tokenising train", done, total)
             if not report.kept:
                 raise InputError(

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from recambio.data.cache import write_atomically
 from recambio.data.tokenizers.base import SIDES, Side
 from recambio.data.tokenizers.sampling import Rows
 from recambio.errors import RunError
@@ -27,6 +28,7 @@ FORMAT = 1
 """Changes whenever the files or their meaning do; part of every key."""
 
 DESCRIPTION = "store.json"
+PROGRESS = "progress.json"
 
 _OFFSET = np.dtype("<i8")
 
@@ -54,6 +56,42 @@ class StoreWriter:
         self._files: dict[str, BinaryIO] = {}
         self._digests: dict[str, Any] = {}
         self._tags: list[tuple[str, ...]] = []
+
+    def resume(self) -> Any:
+        """Instead of entering: go on after the last :meth:`save` of a writer of this folder that was killed.
+
+        Returns:
+            What was saved along with it; None if there is nothing to go on from, and the writer is as new.
+        """
+        try:
+            state = json.loads((self.folder / PROGRESS).read_text("utf-8"))
+            sizes: dict[str, int] = state["sizes"]
+            if any((self.folder / name).stat().st_size < size for name, size in sizes.items()):
+                raise ValueError("the file system lost what was written last")
+        except (OSError, ValueError):
+            self.__enter__()
+            return None
+        for name, size in sizes.items():
+            file = self._files[name] = (self.folder / name).open("r+b")
+            digest = self._digests[name] = hashlib.blake2b(digest_size=16)
+            file.truncate(size)
+            while block := file.read(1 << 20):
+                digest.update(block)
+        self.sentences = state["sentences"]
+        self._ends = {side: state["ends"][side] for side in SIDES}
+        return state["extra"]
+
+    def save(self, extra: Any) -> None:
+        """Make what has been added so far outlive this process, for a store without text.
+
+        Args:
+            extra: Plain data to give back to who resumes.
+        """
+        for file in self._files.values():
+            file.flush()
+        sizes = {name: file.tell() for name, file in self._files.items()}
+        state = {"sizes": sizes, "sentences": self.sentences, "ends": self._ends, "extra": extra}
+        write_atomically(self.folder / PROGRESS, json.dumps(state, ensure_ascii=False))
 
     def __enter__(self) -> Self:
         for side in SIDES:
@@ -122,6 +160,7 @@ class StoreWriter:
         sizes = {name: file.tell() for name, file in self._files.items()}
         for file in self._files.values():
             file.flush()
+        (self.folder / PROGRESS).unlink(missing_ok=True)
         description = {
             "format": FORMAT,
             "sentences": self.sentences,
