@@ -146,7 +146,7 @@ def test_bfloat16_weights_learn_to_copy(parts: dict[str, Any]) -> None:
 
 def test_the_statistics_inside_stay_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[torch.dtype]] = {"norm": set(), "softmax": set()}
-    norm, softmax = torch.nn.functional.layer_norm, torch.log_softmax
+    norm, softmax = torch.nn.functional.layer_norm, torch.softmax
 
     def watched_norm(x: Tensor, *args: Any, **options: Any) -> Tensor:
         seen["norm"].add(x.dtype)
@@ -158,7 +158,7 @@ def test_the_statistics_inside_stay_float32(monkeypatch: pytest.MonkeyPatch) -> 
         return y
 
     monkeypatch.setattr(torch.nn.functional, "layer_norm", watched_norm)
-    monkeypatch.setattr(torch, "log_softmax", watched_softmax)
+    monkeypatch.setattr(torch, "softmax", watched_softmax)
     spec = ModelSpec(
         StackSpec.uniform(1), StackSpec.uniform(1, cross_attention="multi_head"), V, V, d_model=16, n_heads=2, d_ff=24
     )
