@@ -11,6 +11,8 @@ RUN ?= newest
 FILE ?=
 ARGS ?=
 SHARD ?=
+SET ?= test
+COMET_MODEL ?= Unbabel/wmt22-comet-da
 
 BIN := $(VENV)/bin
 # Two processes of one thread each do twice as much as one of two threads. ARGS="-n 0" for one. In the order of the folders long modules
@@ -20,10 +22,11 @@ READY := $(VENV)/.ready
 RECAMBIO := $(BIN)/recambio
 # Beside the environment, because JoeyNMT's own requirements contradict it; what is not in there is read from $(VENV).
 JOEYNMT := .cache/joeynmt
+COMET := .cache/comet
 SITE := -c 'import site; print(site.getsitepackages()[0])'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train eval translate test test-all lint docs bench bench-joeynmt bench-parts clean
+.PHONY: help setup train eval translate test test-all lint docs bench bench-joeynmt bench-parts comet clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +81,17 @@ $(JOEYNMT)/.ready: $(READY)
 	@{ $(BIN)/python $(SITE); echo "$(CURDIR)/src"; } > "$$($(JOEYNMT)/bin/python $(SITE))/recambio.pth"
 	$(JOEYNMT)/bin/python -m pip install --quiet --no-deps joeynmt==2.3.0
 	$(JOEYNMT)/bin/python -m pip install --quiet -c constraints.txt tensorboard matplotlib sacremoses subword-nmt importlib-metadata
+	@touch "$@"
+
+comet: $(COMET)/.ready ## COMET of the evaluation of SET (test) in RUN, a run folder; fetches a model of 2.3 GB the first time
+	@test -f "$(RUN)/eval/$(SET).src" || { echo "error: $(RUN)/eval/$(SET).src: no such file; score the set first: make eval RUN=$(RUN) ARGS=\"--set $(SET)\"" >&2; exit 2; }
+	@$(COMET)/bin/comet-score -s "$(RUN)/eval/$(SET).src" -t "$(RUN)/eval/$(SET).hyp" -r "$(RUN)/eval/$(SET).ref" --model $(COMET_MODEL) --only_system $(ARGS)
+
+# An environment of its own: COMET's requirements contradict ours.
+$(COMET)/.ready: constraints.txt
+	@"$(PYTHON)" -m venv $(COMET)
+	@$(COMET)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@$(COMET)/bin/python -m pip install --quiet "unbabel-comet==2.2.7" "setuptools<81"
 	@touch "$@"
 
 clean: ## remove caches and build products; runs/ and .venv stay
