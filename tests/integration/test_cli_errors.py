@@ -331,7 +331,10 @@ def test_a_new_plugin_may_be_called_like_a_class_that_it_imports(
     assert loaded[0] == 0 and "option       bias: bool = false" in loaded[1]
 
 
-@pytest.mark.parametrize(("kind", "checks"), [("normalization", True), ("schedule", True), ("cleaning", False)])
+@pytest.mark.parametrize(
+    ("kind", "checks"),
+    [("normalization", True), ("schedule", True), ("search", True), ("metric", True), ("cleaning", False)],
+)
 def test_a_new_plugin_passes_the_checks_that_its_kind_has(
     capsys: pytest.CaptureFixture[str], kind: str, checks: bool
 ) -> None:

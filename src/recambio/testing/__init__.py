@@ -26,6 +26,8 @@ from recambio.testing import (  # noqa: F401  each registers its checks
     kinds,
     learning,
     processes,
+    scoring,
+    searches,
     stack,
     training,
 )

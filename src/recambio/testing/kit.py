@@ -21,6 +21,8 @@ SITES = {
     "loss": ("training",),
     "optimizer": ("training",),
     "schedule": ("training",),
+    "search": ("decoding",),
+    "metric": ("evaluation",),
 }
 """Where the parts of a kind are tried, unless their card names fewer places."""
 
