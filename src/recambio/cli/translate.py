@@ -46,6 +46,14 @@ def translate(
         list[str] | None,
         typer.Option("--forbid", metavar="PHRASE", help="Words that no translation may hold; may be repeated."),
     ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option("--require", metavar="PHRASE", help="Words that every translation must hold; may be repeated."),
+    ] = None,
+    require_file: Annotated[
+        Path | None,
+        typer.Option("--require-file", metavar="FILE", help="Phrases of each translation, a line each, between tabs."),
+    ] = None,
 ) -> None:
     """Translate a file or standard input.
 
@@ -77,4 +85,6 @@ def translate(
         prefix=prefix,
         prefix_file=prefix_file,
         forbid=forbid or [],
+        require=require or [],
+        require_file=require_file,
     )
