@@ -11,8 +11,12 @@ from torch.testing import assert_close
 
 from recambio import registry
 from recambio.decoding import ModelScorer, generate
+from recambio.decoding.required import Required, Spelling
+from recambio.decoding.rescore import token_log_probabilities
 from recambio.decoding.searches.base import Hypothesis, Search
-from recambio.model import ModelSpec, StackSpec, Transformer
+from recambio.decoding.searches.beam import Beam
+from recambio.decoding.searches.constrained_beam import ConstrainedBeam
+from recambio.model import DecoderState, ModelSpec, StackSpec, Transformer
 from recambio.registry import SEARCH, Node
 from recambio.testing.kit import name_of
 
@@ -106,6 +110,38 @@ def test_what_is_found(node: Node, scorer: ModelScorer, sources: list[list[int]]
             assert len(h.tokens) + h.is_finished <= limit and not {PAD, SOS, EOS} & set(h.tokens)
             assert h.is_finished or len(h.tokens) == limit
             assert_close(h.log_probability, forced(scorer.model, source, h), rtol=0, atol=1e-5)
+
+
+class Ending(ModelScorer):
+    """Ends sentences more often than the model would."""
+
+    def step(self, state: DecoderState, tokens: torch.Tensor) -> torch.Tensor:
+        log_probabilities = super().step(state, tokens)
+        log_probabilities[:, EOS] += 3.0
+        return torch.log_softmax(log_probabilities, dim=-1)
+
+
+def test_what_is_required_of_a_source_is_its_own_affair(scorer: ModelScorer, sources: list[list[int]]) -> None:
+    """With phrases, too, batch size and order change nothing, and log-probabilities are those of the tokens."""
+    ending = Ending(scorer.model, sos_id=SOS, eos_id=EOS, pad_id=PAD)
+    spelling = Spelling([b""] * 4 + [f" {chr(93 + v)}".encode() for v in range(4, V)], 1, lambda lines: [[]])
+    phrases = [[], ["c"], ["d e"], ["b", "q r"], ["a a b", "f"]]
+    wanted = [Required(s, [spelling.phrase(p) for p in phrases[i % 5]]) for i, s in enumerate(sources)]
+    search = ConstrainedBeam(Beam(width=4, n_best=3), spelling)
+    alone = [generate(ending, search, [s], batch_tokens=1)[0] for s in wanted]
+    for rows in (7, 64):
+        order = torch.randperm(len(sources), generator=torch.Generator().manual_seed(rows)).tolist()
+        together = generate(ending, search, [wanted[i] for i in order], batch_tokens=rows * 9 * search.width)
+        for i, found in zip(order, together, strict=True):
+            assert [(h.tokens, h.is_finished) for h in found] == [(h.tokens, h.is_finished) for h in alone[i]]
+    for i, found in enumerate(alone):
+        assert any(h.is_finished for h in found)
+        targets = [[*h.tokens, EOS] if h.is_finished else h.tokens for h in found]
+        rescored = token_log_probabilities(ending, [sources[i]] * len(found), targets)
+        for h, values in zip(found, rescored, strict=True):
+            assert h.log_probability == pytest.approx(sum(values), abs=1e-4)
+            text = "".join(f" {chr(93 + t)}" for t in h.tokens) + " "
+            assert not h.is_finished or all(f" {p} " in text for p in phrases[i % 5])
 
 
 def test_a_name_is_its_file_and_its_card_is_complete() -> None:

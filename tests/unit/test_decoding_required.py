@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_decoding import EOS, TableScorer, beam, every_translation
+from test_decoding import EOS, TableScorer, V, beam, every_translation
+from torch import Tensor
 
 from recambio.decoding.required import PhraseTables, Required, RequiredPhrase, Spelling, holds
 from recambio.decoding.scorers import Ensemble, Forbidden, ForcedPrefix, PhraseAutomaton, Prefixed
@@ -235,6 +236,22 @@ def test_phrases_a_prefix_prohibitions_and_an_ensemble_work_together() -> None:
             assert h.tokens[0] == 6 or i < 2
             if h.is_finished and i != 2:
                 assert stands_in("ab", text) and stands_in("a a", text)
+
+
+def test_a_word_may_end_where_the_phrase_does() -> None:
+    """Though the model would go on with it, by any of its best tokens."""
+
+    class GoesOn(TableScorer):
+        def row(self, source: int, past: tuple[int, ...]) -> Tensor:
+            p = torch.full((V,), 1e-4)
+            p[5] = 0.9
+            p[4] = 1e-2
+            return torch.log(p / p.sum())
+
+    surface = [b"", b"", b"", b"", b" a", b"b", b"."]
+    spell = spelling(surface)
+    (found,) = constrained(spell, width=1)(GoesOn(), [Required([0], [spell.phrase("ab"), spell.phrase("a")])], [9])
+    assert {"ab", "a"} <= set(text_of(surface, found[0].tokens).split())
 
 
 def test_a_phrase_that_no_token_spells_is_refused() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,11 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BYTES = 256
-_MARK, _WORD, _UNKNOWN = range(3)
+MARK, _WORD, _UNKNOWN = range(3)
 """What a byte belongs to: a character between words, one of a word, or one that several tokens spell."""
 SILENT = 3 * _BYTES
 """The symbol that changes nothing."""
 N_SYMBOLS = SILENT + 1
+
+
+def kind_of(symbol: int) -> int:
+    """What the byte of a symbol belongs to."""
+    return symbol // _BYTES
+
 
 _INSIDE, _EDGE, _SPACE = range(3)
 """Where a text ends: within a word, where a word may begin, or there after a space."""
@@ -26,7 +31,7 @@ def symbols(surface: bytes) -> list[int]:
     # A byte that is no character by itself becomes a surrogate, which is taken for a part of a word at both of its sides.
     for character in surface.decode("utf-8", "surrogateescape"):
         is_unknown = "\ud800" <= character <= "\udfff"
-        kind = _UNKNOWN if is_unknown else _WORD if character.isalnum() else _MARK
+        kind = _UNKNOWN if is_unknown else _WORD if character.isalnum() else MARK
         found += [kind * _BYTES + byte for byte in character.encode("utf-8", "surrogateescape")]
     return found
 
@@ -44,7 +49,8 @@ class Reader:
 
     Attributes:
         next_state: (N, :data:`N_SYMBOLS`) int32.
-        is_complete: (N,) bool, whether the text holds the phrase if it ends here. A word that is complete may still go on, and isn't then.
+        is_complete: (N,) bool, whether the text holds the phrase if it ends here.
+        is_pending: (N,) bool, whether that is so only unless the last word goes on.
         matched: (N,) bytes of the phrase that the text ends with, the most.
         is_edge: (N,) bool, whether the phrase could begin with the next byte.
         is_spaced: (N,) bool, whether it could and a space comes before it.
@@ -52,6 +58,7 @@ class Reader:
 
     next_state: NDArray[np.int32]
     is_complete: NDArray[np.bool_]
+    is_pending: NDArray[np.bool_]
     matched: NDArray[np.int32]
     is_edge: NDArray[np.bool_]
     is_spaced: NDArray[np.bool_]
@@ -67,15 +74,15 @@ class Reader:
             return symbol == pattern[place] or symbol == _UNKNOWN * _BYTES + pattern[place] % _BYTES
 
         def after(state: _State, symbol: int) -> _State:
-            kind = symbol // _BYTES
-            if state == met or (n in state.lengths and kind == _MARK):
+            kind = kind_of(symbol)
+            if state == met or (n in state.lengths and kind == MARK):
                 return met
             lengths = {m + 1 for m in state.lengths if m < n and reads(m, symbol)}
             if reads(0, symbol) and (state.end != _INSIDE or not starts_word):
                 lengths.add(1)
             if n in lengths and not ends_word:
                 return met
-            end = _INSIDE if kind != _MARK else _SPACE if symbol == ord(" ") else _EDGE
+            end = _INSIDE if kind != MARK else _SPACE if symbol == ord(" ") else _EDGE
             return _State(end, frozenset(lengths))
 
         # Bytes that the phrase lacks, and has no use for, lead all to the same place: one of each kind stands for them.
@@ -85,7 +92,7 @@ class Reader:
         place = {states[0]: 0}
         for state in states:  # grows meanwhile
             row = np.full(N_SYMBOLS, place[state], dtype=np.int32)
-            for kind in (_MARK, _WORD, _UNKNOWN):
+            for kind in (MARK, _WORD, _UNKNOWN):
                 for byte in (other, *known):
                     symbol = kind * _BYTES + byte
                     reached = after(state, symbol)
@@ -98,14 +105,8 @@ class Reader:
         return cls(
             np.stack(rows),
             longest >= n,
+            longest == n,
             np.minimum(longest, n),
             np.array([s.end != _INSIDE or not starts_word for s in states]),
             np.array([s.end == _SPACE for s in states]),
         )
-
-    def holds(self, spelled: Sequence[int]) -> bool:
-        """Whether the text of these symbols holds the phrase."""
-        state = 0
-        for symbol in spelled:
-            state = int(self.next_state[state, symbol])
-        return bool(self.is_complete[state])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recambio.decoding.required.reader import SILENT, Reader, symbols
+from recambio.decoding.required.reader import MARK, SILENT, Reader, kind_of, symbols
 
 _BEFORE = "a"
 """A word to put before a phrase, to see how the tokenizer cuts it in the middle of a sentence."""
@@ -24,6 +24,7 @@ class RequiredPhrase:
         text: The phrase.
         next_state: (N, symbols) int32; state 0 is that of an empty text.
         is_complete: (N,) bool, whether a text that ends here holds the phrase.
+        is_pending: (N,) bool, whether it does so only unless its last word goes on.
         progress: (N,) int32, how many of the tokens that the phrase takes have been said; a complete one's are all said.
         proposals: (N, 2) int64, tokens that bring it forward: one that goes on from here, one that begins it after a space; -1 for none.
     """
@@ -31,6 +32,7 @@ class RequiredPhrase:
     text: str
     next_state: NDArray[np.int32]
     is_complete: NDArray[np.bool_]
+    is_pending: NDArray[np.bool_]
     progress: NDArray[np.int32]
     proposals: NDArray[np.int64]
 
@@ -46,6 +48,7 @@ class Spelling:
     Attributes:
         symbols: (V, L) int64, the bytes of each token as :func:`recambio.decoding.required.reader.symbols` gives them, filled up
             with silent ones.
+        goes_on: (V,) bool, whether a token goes on with the word before it.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Spelling:
         self.symbols = torch.full((len(spelled), max(map(len, spelled))), SILENT, dtype=torch.long)
         for row, found in zip(self.symbols, spelled, strict=True):
             row[: len(found)] = torch.tensor(found, dtype=torch.long)
+        self.goes_on = torch.tensor([bool(s) and kind_of(s[0]) != MARK for s in spelled])
         self._token_of = {s: i for i, s in reversed(list(enumerate(surface))) if s and i != unk_id}
         self._longest = max(map(len, self._token_of), default=0)
 
@@ -91,7 +95,7 @@ class Spelling:
                 progress[state] = 1
             can_go_on = bool(matched or reader.is_edge[state])
             proposals[state] = token[here] if can_go_on else -1, token[0]
-        return RequiredPhrase(text, reader.next_state, reader.is_complete, progress, proposals)
+        return RequiredPhrase(text, reader.next_state, reader.is_complete, reader.is_pending, progress, proposals)
 
     def _usual(self, text: str, spelled: bytes) -> dict[int, int]:
         """The tokens with which the tokenizer spells a phrase in the middle of a sentence, by the place in it where they begin."""

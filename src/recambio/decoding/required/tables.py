@@ -54,6 +54,7 @@ class PhraseTables:
         start: (M, C) int64, the states before the first token.
         proposals: (N, 2), tokens that bring a phrase forward from a state; -1 for none.
         is_complete: (N,), whether a text that ends in a state holds the phrase.
+        is_pending: (N,), whether it does so only unless its last word goes on.
     """
 
     def __init__(self, sources: Sequence[Sequence[int]], symbols: Tensor, device: torch.device) -> None:
@@ -69,6 +70,9 @@ class PhraseTables:
         self.start = start.to(device)
         self.is_complete = torch.cat(
             [torch.ones(1, dtype=torch.bool), *(torch.from_numpy(p.is_complete) for p in distinct)]
+        ).to(device)
+        self.is_pending = torch.cat(
+            [torch.zeros(1, dtype=torch.bool), *(torch.from_numpy(p.is_pending) for p in distinct)]
         ).to(device)
         self._progress = torch.cat(
             [torch.zeros(1, dtype=torch.int32), *(torch.from_numpy(p.progress) for p in distinct)]

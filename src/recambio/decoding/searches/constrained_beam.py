@@ -19,8 +19,8 @@ class ConstrainedBeam(Search):
     """Lexically constrained decoding with dynamic beam allocation.
 
     A hypothesis belongs to the bank of as many tokens of its phrases as it has said. Its continuations are its best tokens and those that
-    bring a phrase forward; the beam's places go to the best of each bank in turn, the fullest bank first, then to the second best of
-    each, and so on. EOS is possible once all phrases are said. A source without phrases is searched as :class:`Beam` does.
+    bring a phrase forward or let it end; the beam's places go to the best of each bank in turn, the fullest bank first, then to the second
+    best of each, and so on. EOS is possible once all phrases are said. A source without phrases is searched as :class:`Beam` does.
 
     Papers: Post and Vilar 2018, "Fast Lexically Constrained Decoding with Dynamic Beam Allocation for Neural Machine Translation",
     https://arxiv.org/abs/1804.06609; Hu et al. 2019, "Improved Lexically Constrained Decoding for Translation and Monolingual
@@ -110,6 +110,13 @@ class ConstrainedBeam(Search):
             log_probabilities = log_probabilities.masked_fill(is_open & is_eos, -math.inf)
         values, ids = log_probabilities.topk(min(2 * self.width, vocabulary), dim=-1)
         proposed = tables.proposals[places].view(n_rows, -1)
+        if places.shape[-1]:
+            # The last word of a phrase must be able to end there, even if none of the row's best tokens lets it.
+            is_pending = tables.is_pending[places].any(-1).view(-1)
+            closing = torch.full_like(proposed[:, :1], -1)
+            others = log_probabilities[is_pending].masked_fill(self.spelling.goes_on.to(closing.device), -math.inf)
+            closing[is_pending] = others.argmax(-1, keepdim=True)
+            proposed = torch.cat([proposed, closing], dim=1)
         repeats = (proposed[:, :, None] == proposed[:, None]).tril(-1).any(-1)
         is_known = repeats | (proposed[:, :, None] == ids[:, None]).any(-1) | (proposed < 0)
         proposed = proposed.clamp_min(0)
