@@ -222,7 +222,7 @@ def test_eval_and_translate_hand_over_their_arguments(
     plain = {
         "file": None, "checkpoint": None, "overrides": ["decoding.search.width=2"], "plugins": ["p.py"], "others": [],
         "n_best": None, "with_scores": False, "with_alignment": False, "align_layer": -1, "prefix": None,
-        "prefix_file": None, "forbid": [], "engine": None,
+        "prefix_file": None, "forbid": [], "require": [], "require_file": None, "engine": None,
     }  # fmt: skip
     assert seen.pop()[1] == plain
     arguments = [
@@ -239,12 +239,12 @@ def test_eval_and_translate_hand_over_their_arguments(
         "--prefix",
         "El",
     ]
-    assert (
-        run(capsys, "translate", "tiny", *arguments, "--prefix-file", "p", "--forbid", "x y", "--forbid", "z")[0] == 0
-    )
+    arguments += ["--prefix-file", "p", "--forbid", "x y", "--forbid", "z", "--require", "u v", "--require-file", "q"]
+    assert run(capsys, "translate", "tiny", *arguments)[0] == 0
     assert seen.pop()[1] == {
         **plain, "overrides": [], "plugins": [], "others": ["a", "b"], "n_best": 3, "with_scores": True,
         "with_alignment": True, "align_layer": 1, "prefix": "El", "prefix_file": Path("p"), "forbid": ["x y", "z"],
+        "require": ["u v"], "require_file": Path("q"),
     }  # fmt: skip
     status, _, errors = run(capsys, "translate", "tiny", "--align-layer", "1")
     assert status == 2 and errors == [
@@ -499,7 +499,7 @@ class TestMake:
         targets = [line.split()[1] for line in done.stdout.splitlines()]
         assert targets == [
             "help", "setup", "train", "eval", "translate", "test", "test-all", "lint", "docs", "bench-parts", "bench",
-            "bench-joeynmt", "clean"
+            "bench-joeynmt", "comet", "clean"
         ]  # fmt: skip
 
     def test_a_python_that_is_missing_or_too_old(self, repository: Path, project: Path) -> None:

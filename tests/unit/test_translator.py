@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,96 @@ def test_forbidden_words(make) -> None:  # type: ignore[no-untyped-def]
         translator.translate(["A dog."], [f"x {word}"])
     with pytest.raises(InputError, match="--forbid: a phrase is empty"):
         make(forbid=[" "])
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text)
+
+
+def test_required_words(make, caplog) -> None:  # type: ignore[no-untyped-def]
+    options = ("decoding.search={name: beam, width: 3, n_best: 3}", "decoding.max_extra=20")
+    free = make(*options).translate(LINES)
+    translator = make(*options, require=["gato"])
+    parts = translator.parts(LINES, required=[["la casa", "¿El señor", ""], [], [], [], ["😀"], ["gato", "gato come"]])
+    found = [translator.text(p) for p in parts]
+    assert not any("gato" in words(text) for text in free), "it wouldn't be said"
+    assert found[1] == found[3] == "", "an empty line stays empty"
+    for line in (0, 2, 4, 5):
+        for h in parts[line][0].hypotheses:
+            assert not h.is_finished or "gato" in words(translator.tokenizer.decode([h.tokens])[0])
+    assert "la casa" in found[0] and "¿El señor" in found[0] and "😀" in found[4] and "gato come" in found[5]
+    assert not caplog.records
+    assert make(*options).translate(LINES, required=[[]] * 6) == free
+    # Beside a prefix, a prohibition and another model.
+    both = make(*options, require=["gato"], forbid=["perro"], others=[1]).translate(LINES, ["Un"] * 6)
+    assert all(text.startswith("Un") and "gato" in words(text) for text in both if text)
+
+
+def test_a_required_phrase_that_finds_no_room_is_warned_of(make, caplog) -> None:  # type: ignore[no-untyped-def]
+    translator = make("decoding.max_ratio=0.1", "decoding.max_extra=4")
+    (parts,) = translator.parts(["A dog."], required=[["Un", "xyz" * 9]], first_line=7)
+    assert not parts[0].hypotheses[0].is_finished
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"line 7: lacks 1 of 2 required phrases ('{'xyz' * 9}'): the length limit came first; raise decoding.max_extra or "
+        "decoding.max_ratio"
+    )
+
+
+def test_the_longest_piece_of_a_line_carries_what_is_required(make, caplog) -> None:  # type: ignore[no-untyped-def]
+    sentences = [
+        "The cat eats fish.",
+        "A dog sees the red house of my sister.",
+        "Nobody has eaten it.",
+        "My sister sees it.",
+    ]
+    (parts,) = make().parts([" ".join(sentences)], required=[["gato"]])
+    free = make().parts([" ".join(sentences)])[0]
+    assert [p.source for p in parts] == sentences
+    assert "gato" in words(make().text(parts[1:2]))
+    assert [p.hypotheses for p in (parts[0], *parts[2:])] == [p.hypotheses for p in (free[0], *free[2:])]
+    assert "line 1: piece 2 of 4, the longest, must hold what is required" in [r.getMessage() for r in caplog.records]
+
+
+def test_what_cant_be_required_is_refused(make) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(
+        InputError,
+        match=r"share out the places of search 'beam', but decoding\.search is 'greedy'; add decoding\.search=beam",
+    ):
+        make("decoding.search=greedy", require=["gato"])
+    with pytest.raises(InputError, match=r"decoding\.search is 'mbr'; add decoding\.search=beam"):
+        make("decoding.search=mbr").translate(["A dog."], required=[["gato"]])
+    with pytest.raises(InputError, match="--require: a phrase is empty; name a word, or several in a row"):
+        make(require=["gato", " "])
+    with pytest.raises(InputError, match="--require: 'El gato' can't be said without a forbidden phrase; change one"):
+        make(require=["El gato"], forbid=["gato"])
+    with pytest.raises(InputError) as caught:
+        make(forbid=["gato"]).translate(["A dog.", ""], required=[["un gato", "casa"], ["casa"]])
+    assert caught.value.problems == [
+        "line 1: 'un gato' can't be said without a forbidden phrase; change one of the two",
+        "line 2: is empty, but 'casa' is required of it; require nothing there",
+    ]
+    with pytest.raises(
+        InputError, match="--require-file: ends before line 3; it must have a line for each source line"
+    ):
+        list(make().stream_parts(iter(LINES), required=iter([["gato"], []])))
+    with pytest.raises(InputError, match="--require-file: goes on after line 6, the last of the source"):
+        list(make().stream_parts(iter(LINES), required=iter([[]] * 7)))
+
+
+def test_phrases_come_from_a_file(make, monkeypatch, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    translator = make("decoding.search={name: beam, width: 3}")
+    monkeypatch.setattr(translation, "load", lambda run, **_: translator)
+    (tmp_path / "in.txt").write_text("A dog.\nThe cat eats fish.\n")
+    (tmp_path / "phrases.txt").write_text("\nla casa\tgato\n")
+    translation.run(Path(), file=tmp_path / "in.txt", require_file=tmp_path / "phrases.txt")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == translator.translate(["A dog."])[0] and "la casa" in second and "gato" in words(second)
+    with pytest.raises(InputError, match=r"nowhere\.txt: no such file"):
+        translation.run(Path(), file=tmp_path / "in.txt", require_file=tmp_path / "nowhere.txt")
+    monkeypatch.setattr(translation, "load", lambda run, **_: make("decoding.search=greedy"))
+    with pytest.raises(InputError, match=r"add decoding\.search=beam"):
+        translation.run(Path(), file=tmp_path / "in.txt", require_file=tmp_path / "phrases.txt")
 
 
 def test_an_ensemble(make) -> None:  # type: ignore[no-untyped-def]

@@ -51,6 +51,14 @@ def translate(
         list[str] | None,
         typer.Option("--forbid", metavar="PHRASE", help="Words that no translation may hold; may be repeated."),
     ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option("--require", metavar="PHRASE", help="Words that every translation must hold; may be repeated."),
+    ] = None,
+    require_file: Annotated[
+        Path | None,
+        typer.Option("--require-file", metavar="FILE", help="Phrases of each translation, a line each, between tabs."),
+    ] = None,
     engine: Annotated[
         str, typer.Option(metavar="recambio|ctranslate2", help="ctranslate2: what `recambio export` wrote.")
     ] = "recambio",
@@ -71,7 +79,7 @@ def translate(
 
         ctranslate2()  # before torch
         ours = {"--checkpoint": checkpoint, "--with": others, "--scores": scores, "--align": align, "--prefix": prefix,
-                "--prefix-file": prefix_file, "--forbid": forbid}  # fmt: skip
+                "--prefix-file": prefix_file, "--forbid": forbid, "--require": require, "--require-file": require_file}  # fmt: skip
         if given := [name for name, value in ours.items() if value]:
             raise InputError(f"{', '.join(given)}: can't be had of an exported model; leave out --engine")
     elif model is not None:
@@ -109,5 +117,7 @@ def translate(
         prefix=prefix,
         prefix_file=prefix_file,
         forbid=forbid or [],
+        require=require or [],
+        require_file=require_file,
         engine=exported if is_exported else None,
     )

@@ -29,6 +29,8 @@ def run(
     prefix: str | None = None,
     prefix_file: Path | None = None,
     forbid: Sequence[str] = (),
+    require: Sequence[str] = (),
+    require_file: Path | None = None,
     engine: Callable[[], LineTranslator] | None = None,
 ) -> None:
     """Translate line by line to standard output: plain text, or JSON lines where more than the text is asked for.
@@ -47,9 +49,11 @@ def run(
         prefix: What all translations begin with.
         prefix_file: What each translation begins with, a line each.
         forbid: Phrases that no translation may hold.
+        require: Phrases that every translation must hold.
+        require_file: Phrases that each translation must hold, a line each, separated by tabs.
         engine: Opens what translates instead of the run's own model, and shows no more than texts and n-best lists.
     """
-    for path in (file, prefix_file):
+    for path in (file, prefix_file, require_file):
         if path is not None and not path.is_file():
             raise InputError(f"{path}: no such file; give one sentence a line, or pipe them in")
     if prefix is not None and prefix_file is not None:
@@ -65,19 +69,25 @@ def run(
             plugins=plugins,
             others=others,
             forbid=forbid,
+            require=require,
             n_best=n_best,
         )
     written = _writer(translator, n_best, with_scores, with_alignment, align_layer)
     is_terminal = file is None and sys.stdin.isatty()
     if prefix_file is not None and is_terminal:
         raise InputError("--prefix-file: belongs to a file of sentences; name one, or use --prefix")
+    if require_file is not None:
+        if is_terminal:
+            raise InputError("--require-file: belongs to a file of sentences; name one, or use --require")
+        translator.required.check()
     prefixes = prefix if prefix_file is None else read_lines(prefix_file)
+    required = None if require_file is None else (line.split("\t") for line in read_lines(require_file))
     if is_terminal:
         print("English, one sentence a line; an empty line or ctrl-D ends.", file=sys.stderr)
         _write(map(written, translator.stream_parts(_typed(), prefixes, chunk=1)))
         return
     lines = read_lines(file) if file is not None else decode_lines(sys.stdin.buffer, "standard input")
-    _write(counted(map(written, translator.stream_parts(lines, prefixes))))
+    _write(counted(map(written, translator.stream_parts(lines, prefixes, required=required))))
 
 
 def _writer(

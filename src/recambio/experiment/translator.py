@@ -18,13 +18,16 @@ from recambio.data.cleaning.base import Cleaner
 from recambio.data.sentences import cut
 from recambio.data.tokenizers.base import Tokenizer, load_tokenizer
 from recambio.decoding.generate import generate, length_limit
+from recambio.decoding.required import Required, unwrapped
 from recambio.decoding.scorer import Scorer
 from recambio.decoding.scorers import Ensemble, Forbidden, ForcedPrefix, PhraseAutomaton, Prefixed
 from recambio.decoding.searches.base import Hypothesis, Search
 from recambio.errors import InputError
 from recambio.experiment import run_folder
+from recambio.experiment.beside import Beside
 from recambio.experiment.build import build_model, build_scorer, build_search, longest_target, set_threads
 from recambio.experiment.checkpoint import weights_path
+from recambio.experiment.required import RequiredWords, warn_of_missing
 from recambio.model.transformer import Transformer
 from recambio.model.weights import load_weights
 from recambio.plugins import verify_plugins
@@ -73,23 +76,35 @@ class LineTranslator(ABC):
         self.source_limit = min(config.values.data.max_length, max_length or config.values.data.max_length)
         self._cleaner = Cleaner(config.values.data.cleaning)
         self._phrases: PhraseAutomaton | None = None
+        self.required = RequiredWords(search, tokenizer, self._cleaner)
 
     @abstractmethod
     def search_tokens(self, sources: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
         """Hypotheses for token ids, EOS included, best first. A source of EOS alone has an empty one."""
 
-    def translate(self, lines: Sequence[str], prefixes: Sequence[str] | None = None) -> list[str]:
+    def translate(
+        self,
+        lines: Sequence[str],
+        prefixes: Sequence[str] | None = None,
+        required: Sequence[Sequence[str]] | None = None,
+    ) -> list[str]:
         """English lines to Spanish lines; an empty line stays empty.
 
         Args:
             lines: A line longer than any sentence of training is split at sentence ends, with a warning, and its pieces'
                 translations are joined by spaces.
             prefixes: What the translation of each line must begin with; an empty one leaves it free.
+            required: Phrases that the translation of each line must hold. One that doesn't, for want of tokens, is warned of.
         """
-        return [self.text(parts) for parts in self.parts(lines, prefixes)]
+        return [self.text(parts) for parts in self.parts(lines, prefixes, required=required)]
 
     def parts(
-        self, lines: Sequence[str], prefixes: Sequence[str] | None = None, first_line: int = 1
+        self,
+        lines: Sequence[str],
+        prefixes: Sequence[str] | None = None,
+        first_line: int = 1,
+        *,
+        required: Sequence[Sequence[str]] | None = None,
     ) -> list[list[Part]]:
         """Like :meth:`translate`, with all that was found; a line is one part unless it was split.
 
@@ -97,9 +112,10 @@ class LineTranslator(ABC):
             lines: English.
             prefixes: One a line.
             first_line: The number of the first, for messages.
+            required: One list of phrases a line.
 
         Raises:
-            InputError: A prefix is too long, or holds what is forbidden.
+            InputError: A prefix is too long, or holds what is forbidden; a phrase can't be required of a line, or of any.
         """
         sources: list[str] = []
         tokens: list[list[int]] = []
@@ -120,9 +136,13 @@ class LineTranslator(ABC):
             owners += [i] * len(pieces)
         if prefixes is not None:
             self._add_prefixes(tokens, owners, prefixes, first_line)
+        wanted = self.required.add(tokens, owners, required, first_line)
         found: list[list[Part]] = [[] for _ in lines]
         for i, source, row, hypotheses in zip(owners, sources, tokens, self.search_tokens(tokens), strict=True):
             found[i].append(Part(source, row, hypotheses))
+        for number, (parts, phrases) in enumerate(zip(found, wanted, strict=True), start=first_line):
+            if phrases:
+                warn_of_missing(self.text(parts), phrases, number)
         return found
 
     def text(self, parts: Sequence[Part]) -> str:
@@ -138,32 +158,37 @@ class LineTranslator(ABC):
             yield self.text(parts)
 
     def stream_parts(
-        self, lines: Iterable[str], prefixes: Iterable[str] | str | None = None, chunk: int = 512
+        self,
+        lines: Iterable[str],
+        prefixes: Iterable[str] | str | None = None,
+        chunk: int = 512,
+        *,
+        required: Iterable[Sequence[str]] | None = None,
     ) -> Iterator[list[Part]]:
         """Like :meth:`stream`, with all that was found.
 
+        Args:
+            lines: English.
+            prefixes: One a line, or one for all.
+            chunk: Lines to take at a time.
+            required: Phrases a line.
+
         Raises:
-            InputError: There are fewer prefixes than lines, or more.
+            InputError: There are fewer prefixes or lists of phrases than lines, or more.
         """
         waiting, first = iter(lines), 1
-        starts = iter(()) if prefixes is None or isinstance(prefixes, str) else iter(prefixes)
+        starts = None if prefixes is None or isinstance(prefixes, str) else Beside("--prefix-file", prefixes)
+        phrases = None if required is None else Beside("--require-file", required)
         while held := list(islice(waiting, chunk)):
-            beginnings = None
+            beginnings = None if starts is None else starts.take(len(held))
             if isinstance(prefixes, str):
                 beginnings = [prefixes] * len(held)
-            elif prefixes is not None:
-                beginnings = list(islice(starts, len(held)))
-                if len(beginnings) < len(held):
-                    last = first + len(beginnings)
-                    raise InputError(
-                        f"--prefix-file: ends before line {last}; it must have a line for each source line"
-                    )
-            yield from self.parts(held, beginnings, first)
+            wanted = None if phrases is None else phrases.take(len(held))
+            yield from self.parts(held, beginnings, first, required=wanted)
             first += len(held)
-        if next(starts, None) is not None:
-            raise InputError(
-                f"--prefix-file: goes on after line {first - 1}, the last of the source; it must have a line for each"
-            )
+        for beside in (starts, phrases):
+            if beside is not None:
+                beside.end()
 
     def _fits(self, text: str) -> bool:
         return len(self.tokenizer.encode([text], "source")[0]) < self.source_limit
@@ -204,6 +229,7 @@ class Translator(LineTranslator):
         search: Replaces the config's.
         others: Further models with the same vocabulary, which predict together with it.
         forbid: Phrases that no translation may hold; see :class:`recambio.decoding.scorers.PhraseAutomaton`.
+        require: Phrases that every translation must hold; see :class:`recambio.decoding.searches.constrained_beam.ConstrainedBeam`.
         max_length: The longest sentence that all models can take, in tokens; by default what the config says.
     """
 
@@ -217,6 +243,7 @@ class Translator(LineTranslator):
         *,
         others: Sequence[Transformer] = (),
         forbid: Sequence[str] = (),
+        require: Sequence[str] = (),
         max_length: int | None = None,
     ) -> None:
         super().__init__(
@@ -238,6 +265,7 @@ class Translator(LineTranslator):
                 raise InputError("--forbid: a phrase is empty; name a word, or several in a row")
             self._phrases = PhraseAutomaton(phrases, tokenizer.surface("target"))
             self.scorer = Forbidden(self.scorer, self._phrases)
+        self.required = RequiredWords(self.search, tokenizer, self._cleaner, self._phrases, require)
 
     def search_tokens(self, sources: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
         """See :meth:`LineTranslator.search_tokens`."""
@@ -248,10 +276,11 @@ class Translator(LineTranslator):
                 f"line {too_long[0] + 1}: has {len(sources[too_long[0]])} tokens, but learned positions end at {limit}; "
                 "shorten it, or train with a larger data.max_length"
             )
-        is_prefixed = any(isinstance(source, Prefixed) for source in sources)
+        is_prefixed = any(isinstance(unwrapped(source), Prefixed) for source in sources)
+        is_required = any(isinstance(source, Required) for source in sources)
         return generate(
             ForcedPrefix(self.scorer) if is_prefixed else self.scorer,
-            self.search,
+            self.required.search if is_required else self.search,
             sources,
             batch_tokens=decoding.batch_tokens,
             max_ratio=decoding.max_ratio,
@@ -269,6 +298,7 @@ def load(
     device: str | None = None,
     others: Sequence[str | Path] = (),
     forbid: Sequence[str] = (),
+    require: Sequence[str] = (),
     n_best: int | None = None,
 ) -> Translator:
     """Open a run folder.
@@ -282,6 +312,7 @@ def load(
         others: Run folders whose models predict together with this one's: an ensemble. They must share its vocabulary;
             ``checkpoint`` holds for them too, and how to translate is said by the first run alone.
         forbid: Phrases that no translation may hold.
+        require: Phrases that every translation must hold.
         n_best: Translations to find for each line; by default what the config's search says.
 
     Raises:
@@ -312,6 +343,7 @@ def load(
         search,
         others=members,
         forbid=forbid,
+        require=require,
         max_length=min((limit for limit in limits if limit is not None), default=None),
     )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from recambio.decoding.generate import length_limit
+from recambio.decoding.required import Required
+from recambio.decoding.scorers import Prefixed
 from recambio.decoding.searches.base import Hypothesis, Search
 from recambio.decoding.searches.beam import Beam
 from recambio.decoding.searches.greedy import Greedy
@@ -65,6 +67,10 @@ class Engine(LineTranslator):
 
     def search_tokens(self, sources: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
         """See :meth:`~recambio.experiment.translator.LineTranslator.search_tokens`."""
+        if any(isinstance(source, (Prefixed, Required)) for source in sources):
+            raise InputError(
+                "prefixes and required phrases can't be had of an exported model; translate with the run's own"
+            )
         found = [[Hypothesis([], 0.0, 0.0, True)] for _ in sources]
         full = [i for i, row in enumerate(sources) if len(row) > 1]
         if not full:
