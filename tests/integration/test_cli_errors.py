@@ -222,7 +222,7 @@ def test_eval_and_translate_hand_over_their_arguments(
     plain = {
         "file": None, "checkpoint": None, "overrides": ["decoding.search.width=2"], "plugins": ["p.py"], "others": [],
         "n_best": None, "with_scores": False, "with_alignment": False, "align_layer": -1, "prefix": None,
-        "prefix_file": None, "forbid": [],
+        "prefix_file": None, "forbid": [], "devices": None,
     }  # fmt: skip
     assert seen.pop()[1] == plain
     arguments = [
@@ -238,6 +238,8 @@ def test_eval_and_translate_hand_over_their_arguments(
         "1",
         "--prefix",
         "El",
+        "--devices",
+        "2",
     ]
     assert (
         run(capsys, "translate", "tiny", *arguments, "--prefix-file", "p", "--forbid", "x y", "--forbid", "z")[0] == 0
@@ -245,6 +247,7 @@ def test_eval_and_translate_hand_over_their_arguments(
     assert seen.pop()[1] == {
         **plain, "overrides": [], "plugins": [], "others": ["a", "b"], "n_best": 3, "with_scores": True,
         "with_alignment": True, "align_layer": 1, "prefix": "El", "prefix_file": Path("p"), "forbid": ["x y", "z"],
+        "devices": "2",
     }  # fmt: skip
     status, _, errors = run(capsys, "translate", "tiny", "--align-layer", "1")
     assert status == 2 and errors == [

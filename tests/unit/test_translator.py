@@ -151,7 +151,7 @@ def test_details(make) -> None:  # type: ignore[no-untyped-def]
         translator = make("decoding.search={name: beam, width: 3}", n_best=3, others=others)
         details = Details(translator, 3, True, True, -1)
         for number, (line, parts) in enumerate(zip(LINES, translator.parts(LINES), strict=True), start=1):
-            found = json.loads(json.dumps(details(parts)))
+            found = json.loads(json.dumps(details(parts, number)))
             assert found["line"] == number and found["text"] == found["translations"][0]["text"]
             if not line.strip():
                 assert found["text"] == ""
@@ -177,7 +177,7 @@ def test_a_split_line_has_parts(make) -> None:  # type: ignore[no-untyped-def]
         "My sister sees it.",
         "Why?",
     ]
-    found = Details(translator, 1, False, False, -1)(translator.parts([" ".join(sentences)])[0])
+    found = Details(translator, 1, False, False, -1)(translator.parts([" ".join(sentences)])[0], 1)
     assert [part["source"] for part in found["parts"]] == sentences
     assert found["text"] == " ".join(part["translations"][0]["text"] for part in found["parts"])
 

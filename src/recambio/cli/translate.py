@@ -46,6 +46,7 @@ def translate(
         list[str] | None,
         typer.Option("--forbid", metavar="PHRASE", help="Words that no translation may hold; may be repeated."),
     ] = None,
+    devices: options.Devices = None,
 ) -> None:
     """Translate a file or standard input.
 
@@ -77,4 +78,5 @@ def translate(
         prefix=prefix,
         prefix_file=prefix_file,
         forbid=forbid or [],
+        devices=devices,
     )

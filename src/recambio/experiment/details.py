@@ -41,18 +41,16 @@ class Details:
         self.translator = translator
         self.n_best = n_best
         self.with_scores, self.with_alignment, self.align_layer = with_scores, with_alignment, align_layer
-        self._line = 0
         if with_alignment:
             found = [alignment_problem(model, align_layer) for model in translator.models]
             if problems := [f"--align: {problem}" for problem in dict.fromkeys(found) if problem]:
                 raise InputError(problems)
 
-    def __call__(self, parts: Sequence[Part]) -> dict[str, Any]:
-        """The next line's."""
-        self._line += 1
+    def __call__(self, parts: Sequence[Part], line: int) -> dict[str, Any]:
+        """Those of one line, given its number."""
         described = [self._part(part) for part in parts]
         head = {
-            "line": self._line,
+            "line": line,
             "source": " ".join(part.source for part in parts),
             "text": self.translator.text(parts),
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from recambio.errors import InputError
 from recambio.experiment import run_folder
 from recambio.experiment.build import build_model, build_scorer, build_search, longest_target, set_threads
 from recambio.experiment.checkpoint import weights_path
+from recambio.experiment.stream import CHUNK, groups, numbered
 from recambio.model.transformer import Transformer
 from recambio.model.weights import load_weights
 from recambio.plugins import verify_plugins
@@ -168,39 +168,16 @@ class Translator:
         )
 
     def stream(
-        self, lines: Iterable[str], prefixes: Iterable[str] | str | None = None, chunk: int = 512
+        self, lines: Iterable[str], prefixes: Iterable[str] | str | None = None, chunk: int = CHUNK
     ) -> Iterator[str]:
-        """Translate lines as they come, ``chunk`` at a time; one prefix may serve for all."""
-        for parts in self.stream_parts(lines, prefixes, chunk):
-            yield self.text(parts)
-
-    def stream_parts(
-        self, lines: Iterable[str], prefixes: Iterable[str] | str | None = None, chunk: int = 512
-    ) -> Iterator[list[Part]]:
-        """Like :meth:`stream`, with all that was found.
+        """Translate lines as they come, ``chunk`` at a time; one prefix may serve for all.
 
         Raises:
             InputError: There are fewer prefixes than lines, or more.
         """
-        waiting, first = iter(lines), 1
-        starts = iter(()) if prefixes is None or isinstance(prefixes, str) else iter(prefixes)
-        while held := list(islice(waiting, chunk)):
-            beginnings = None
-            if isinstance(prefixes, str):
-                beginnings = [prefixes] * len(held)
-            elif prefixes is not None:
-                beginnings = list(islice(starts, len(held)))
-                if len(beginnings) < len(held):
-                    last = first + len(beginnings)
-                    raise InputError(
-                        f"--prefix-file: ends before line {last}; it must have a line for each source line"
-                    )
-            yield from self.parts(held, beginnings, first)
-            first += len(held)
-        if next(starts, None) is not None:
-            raise InputError(
-                f"--prefix-file: goes on after line {first - 1}, the last of the source; it must have a line for each"
-            )
+        for held in numbered(groups(lines, chunk), prefixes):
+            for parts in self.parts(held.lines, held.prefixes, held.first):
+                yield self.text(parts)
 
     def _fits(self, text: str) -> bool:
         return len(self.tokenizer.encode([text], "source")[0]) < self.source_limit
@@ -248,7 +225,7 @@ def load(
         checkpoint: ``best``, ``last``, ``average`` or a weights file; by default what the run recommends.
         overrides: ``key=value`` changes of the config, of decoding and evaluation only.
         plugins: Plugins that the run needs and that lie outside the project.
-        device: ``cpu`` or ``cuda``; by default a GPU if there is one.
+        device: ``cpu``, ``cuda``, ``cuda:1``; by default a GPU if there is one.
         others: Run folders whose models predict together with this one's: an ensemble. They must share its vocabulary;
             ``checkpoint`` holds for them too, and how to translate is said by the first run alone.
         forbid: Phrases that no translation may hold.
