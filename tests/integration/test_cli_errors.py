@@ -222,7 +222,7 @@ def test_eval_and_translate_hand_over_their_arguments(
     plain = {
         "file": None, "checkpoint": None, "overrides": ["decoding.search.width=2"], "plugins": ["p.py"], "others": [],
         "n_best": None, "with_scores": False, "with_alignment": False, "align_layer": -1, "prefix": None,
-        "prefix_file": None, "forbid": [], "require": [], "require_file": None, "engine": None,
+        "prefix_file": None, "forbid": [], "require": [], "require_file": None, "engine": None, "devices": None,
     }  # fmt: skip
     assert seen.pop()[1] == plain
     arguments = [
@@ -238,13 +238,15 @@ def test_eval_and_translate_hand_over_their_arguments(
         "1",
         "--prefix",
         "El",
+        "--devices",
+        "2",
     ]
     arguments += ["--prefix-file", "p", "--forbid", "x y", "--forbid", "z", "--require", "u v", "--require-file", "q"]
     assert run(capsys, "translate", "tiny", *arguments)[0] == 0
     assert seen.pop()[1] == {
         **plain, "overrides": [], "plugins": [], "others": ["a", "b"], "n_best": 3, "with_scores": True,
         "with_alignment": True, "align_layer": 1, "prefix": "El", "prefix_file": Path("p"), "forbid": ["x y", "z"],
-        "require": ["u v"], "require_file": Path("q"),
+        "require": ["u v"], "require_file": Path("q"), "devices": None,
     }  # fmt: skip
     status, _, errors = run(capsys, "translate", "tiny", "--align-layer", "1")
     assert status == 2 and errors == [

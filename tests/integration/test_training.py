@@ -221,8 +221,9 @@ def test_a_plugin_file_trains_in_every_process_and_loads_again_at_evaluation(  #
     manifest = json.loads((project / "runs" / "micro" / "manifest.json").read_text())
     assert [p["names"] for p in manifest["plugins"]] == [["activation/softsign"]]
     plugin.write_text(plugin.read_text() + "\n# changed\n")
-    changed = recambio("eval", "runs/micro", "--set", "test")
-    assert changed.returncode == 0 and "has changed" in changed.stderr
+    changed = recambio("translate", "runs/micro", "--devices", "2", stdin="A dog.\n")
+    assert changed.returncode == 0 and changed.stdout.count("\n") == 1
+    assert changed.stderr.count("has changed") == 1, "each process loads it, one says so"
     plugin.unlink()
     missing = recambio("eval", "runs/micro", "--set", "test")
     assert missing.returncode == 2 and "--plugin" in missing.stderr

@@ -115,7 +115,7 @@ def test_engine_gives_as_many_as_asked_and_splits_what_is_too_long(tmp_path: Pat
     assert [len(parts) for parts in theirs] == [len(parts) for parts in ours] and len(theirs[1]) > 1
     assert [h.tokens for h in theirs[0][0].hypotheses] == [h.tokens for h in ours[0][0].hypotheses]
     assert len(theirs[0][0].hypotheses) == 3 and len(Engine(folder, device="cpu").parts(lines)[0][0].hypotheses) == 1
-    assert Details(engine, 3, False, False, -1)(theirs[0])["translations"][0]["text"] == run.text(ours[0])
+    assert Details(engine, 3, False, False, -1)(theirs[0], 1)["translations"][0]["text"] == run.text(ours[0])
     with pytest.raises(InputError, match="--scores, --align: another engine tells neither; leave out --engine"):
         Details(engine, 3, True, False, -1)
 

@@ -209,9 +209,9 @@ def test_what_cant_be_required_is_refused(make) -> None:  # type: ignore[no-unty
     with pytest.raises(
         InputError, match="--require-file: ends before line 3; it must have a line for each source line"
     ):
-        list(make().stream_parts(iter(LINES), required=iter([["gato"], []])))
+        list(make().stream(iter(LINES), required=iter([["gato"], []])))
     with pytest.raises(InputError, match="--require-file: goes on after line 6, the last of the source"):
-        list(make().stream_parts(iter(LINES), required=iter([[]] * 7)))
+        list(make().stream(iter(LINES), required=iter([[]] * 7)))
 
 
 def test_phrases_come_from_a_file(make, monkeypatch, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
@@ -242,7 +242,7 @@ def test_details(make) -> None:  # type: ignore[no-untyped-def]
         translator = make("decoding.search={name: beam, width: 3}", n_best=3, others=others)
         details = Details(translator, 3, True, True, -1)
         for number, (line, parts) in enumerate(zip(LINES, translator.parts(LINES), strict=True), start=1):
-            found = json.loads(json.dumps(details(parts)))
+            found = json.loads(json.dumps(details(parts, number)))
             assert found["line"] == number and found["text"] == found["translations"][0]["text"]
             if not line.strip():
                 assert found["text"] == ""
@@ -268,7 +268,7 @@ def test_a_split_line_has_parts(make) -> None:  # type: ignore[no-untyped-def]
         "My sister sees it.",
         "Why?",
     ]
-    found = Details(translator, 1, False, False, -1)(translator.parts([" ".join(sentences)])[0])
+    found = Details(translator, 1, False, False, -1)(translator.parts([" ".join(sentences)])[0], 1)
     assert [part["source"] for part in found["parts"]] == sentences
     assert found["text"] == " ".join(part["translations"][0]["text"] for part in found["parts"])
 

@@ -17,6 +17,10 @@ Checkpoint = Annotated[
     str | None,
     typer.Option(metavar="best|last|average|PATH", help="Weights to use; by default what the run recommends."),
 ]
+Devices = Annotated[
+    str | None,
+    typer.Option(metavar="N|auto|DEVICE,...", help="Devices that share the lines, a process each; one by default."),
+]
 RUN_HELP = "A run folder, the name of one under runs/, or 'newest'."
 
 

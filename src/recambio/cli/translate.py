@@ -51,6 +51,7 @@ def translate(
         list[str] | None,
         typer.Option("--forbid", metavar="PHRASE", help="Words that no translation may hold; may be repeated."),
     ] = None,
+    devices: options.Devices = None,
     require: Annotated[
         list[str] | None,
         typer.Option("--require", metavar="PHRASE", help="Words that every translation must hold; may be repeated."),
@@ -79,7 +80,8 @@ def translate(
 
         ctranslate2()  # before torch
         ours = {"--checkpoint": checkpoint, "--with": others, "--scores": scores, "--align": align, "--prefix": prefix,
-                "--prefix-file": prefix_file, "--forbid": forbid, "--require": require, "--require-file": require_file}  # fmt: skip
+                "--prefix-file": prefix_file, "--forbid": forbid, "--require": require, "--require-file": require_file,
+                "--devices": devices}  # fmt: skip
         if given := [name for name, value in ours.items() if value]:
             raise InputError(f"{', '.join(given)}: can't be had of an exported model; leave out --engine")
     elif model is not None:
@@ -120,4 +122,5 @@ def translate(
         require=require or [],
         require_file=require_file,
         engine=exported if is_exported else None,
+        devices=devices,
     )

@@ -41,7 +41,6 @@ class Details:
         self.tokenizer, self.text = translator.tokenizer, translator.text
         self.n_best = n_best
         self.with_scores, self.with_alignment, self.align_layer = with_scores, with_alignment, align_layer
-        self._line = 0
         self._ours = translator if isinstance(translator, Translator) else None
         if self._ours is None and (with_scores or with_alignment):
             raise InputError("--scores, --align: another engine tells neither; leave out --engine")
@@ -50,12 +49,11 @@ class Details:
             if problems := [f"--align: {problem}" for problem in dict.fromkeys(found) if problem]:
                 raise InputError(problems)
 
-    def __call__(self, parts: Sequence[Part]) -> dict[str, Any]:
-        """The next line's."""
-        self._line += 1
+    def __call__(self, parts: Sequence[Part], line: int) -> dict[str, Any]:
+        """Those of one line, given its number."""
         described = [self._part(part) for part in parts]
         head = {
-            "line": self._line,
+            "line": line,
             "source": " ".join(part.source for part in parts),
             "text": self.text(parts),
         }

@@ -6,17 +6,26 @@ import sys
 from collections.abc import Iterable, Iterator
 
 
-def counted(lines: Iterable[str]) -> Iterator[str]:
-    """The lines, counted on standard error if that is a terminal that the lines themselves don't go to."""
+def counted(lines: Iterable[str], total: int | None = None) -> Iterator[str]:
+    """The lines, counted on standard error if that is a terminal that the lines themselves don't go to.
+
+    Args:
+        lines: Any number.
+        total: How many there will be, if that is known: there is a bar then.
+    """
     if not sys.stderr.isatty() or sys.stdout.isatty():
         yield from lines
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    count, left = (
+        TextColumn("{task.completed:,} lines, {task.fields[rate]:,.0f}/s"),
+        (BarColumn(), TimeRemainingColumn()),
+    )
+    columns = (SpinnerColumn(), count, TimeElapsedColumn(), *(left if total else ()))
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        for count, line in enumerate(lines, start=1):
+        task = progress.add_task("", total=total, rate=0.0)
+        for line in lines:
             yield line
-            progress.update(task, description=f"{count:,} lines")
+            progress.update(task, advance=1, rate=progress.tasks[0].speed or 0.0)

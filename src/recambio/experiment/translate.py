@@ -3,15 +3,89 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from recambio.data.pairs import decode_lines, read_lines
 from recambio.errors import InputError
 from recambio.experiment.details import Details
+from recambio.experiment.devices import chosen
 from recambio.experiment.progress import counted
+from recambio.experiment.stream import Chunk, arrived, groups, numbered
 from recambio.experiment.translator import LineTranslator, Part, load
+from recambio.experiment.workers import Translate, Workers
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and what to write of each line, as :func:`run` takes them: plain data, from which every worker opens the run for itself."""
+
+    run: Path
+    checkpoint: str | None = None
+    overrides: Sequence[str] = ()
+    plugins: Sequence[str] = ()
+    others: Sequence[str] = ()
+    n_best: int | None = None
+    forbid: Sequence[str] = ()
+    require: Sequence[str] = ()
+    with_scores: bool = False
+    with_alignment: bool = False
+    align_layer: int = -1
+    requires_by_line: bool = False
+    engine: Callable[[], LineTranslator] | None = None
+
+    def shared(self, n_processes: int) -> Job:
+        """The same for one of several processes: it takes its share of the cores, unless ``trainer.threads`` is among the changes."""
+        threads = max(1, torch.get_num_threads() // n_processes)
+        return replace(self, overrides=[f"trainer.threads={threads}", *self.overrides])
+
+    def open(self, device: str | None = None) -> Translate:
+        """Load the run.
+
+        Args:
+            device: Where to; by default a GPU if there is one.
+
+        Raises:
+            InputError: As :func:`recambio.experiment.translator.load`, or a model's cross-attention can't be shown.
+        """
+        translator = self._translator(device)
+        if self.requires_by_line:
+            translator.required.check()
+        write = self._writer(translator)
+
+        def translate(chunk: Chunk) -> Iterator[str]:
+            found = translator.parts(chunk.lines, chunk.prefixes, chunk.first, required=chunk.required)
+            return (write(parts, number) for number, parts in enumerate(found, start=chunk.first))
+
+        return translate
+
+    def _translator(self, device: str | None) -> LineTranslator:
+        if self.engine is not None:
+            return self.engine()
+        return load(
+            self.run,
+            checkpoint=self.checkpoint,
+            overrides=self.overrides,
+            plugins=self.plugins,
+            device=device,
+            others=self.others,
+            forbid=self.forbid,
+            require=self.require,
+            n_best=self.n_best,
+        )
+
+    def _writer(self, translator: LineTranslator) -> Callable[[list[Part], int], str]:
+        """From what was found for a line, and its number, to the line that is written."""
+        if self.n_best is None and not self.with_scores and not self.with_alignment:
+            return lambda parts, _: translator.text(parts).replace("\n", " ")
+        details = Details(translator, self.n_best or 1, self.with_scores, self.with_alignment, self.align_layer)
+        return lambda parts, number: json.dumps(details(parts, number), ensure_ascii=False)
 
 
 def run(
@@ -32,6 +106,7 @@ def run(
     require: Sequence[str] = (),
     require_file: Path | None = None,
     engine: Callable[[], LineTranslator] | None = None,
+    devices: str | None = None,
 ) -> None:
     """Translate line by line to standard output: plain text, or JSON lines where more than the text is asked for.
 
@@ -52,56 +127,68 @@ def run(
         require: Phrases that every translation must hold.
         require_file: Phrases that each translation must hold, a line each, separated by tabs.
         engine: Opens what translates instead of the run's own model, and shows no more than texts and n-best lists.
+        devices: Which share the lines, as :func:`recambio.experiment.devices.chosen` reads it; by default one.
     """
     for path in (file, prefix_file, require_file):
-        if path is not None and not path.is_file():
+        if path is not None and not (path.is_file() or path.is_fifo()):
             raise InputError(f"{path}: no such file; give one sentence a line, or pipe them in")
     if prefix is not None and prefix_file is not None:
         raise InputError("--prefix and --prefix-file: give one of them")
-    translator: LineTranslator
-    if engine is not None:
-        translator = engine()
-    else:
-        translator = load(
-            run,
-            checkpoint=checkpoint,
-            overrides=overrides,
-            plugins=plugins,
-            others=others,
-            forbid=forbid,
-            require=require,
-            n_best=n_best,
-        )
-    written = _writer(translator, n_best, with_scores, with_alignment, align_layer)
     is_terminal = file is None and sys.stdin.isatty()
     if prefix_file is not None and is_terminal:
         raise InputError("--prefix-file: belongs to a file of sentences; name one, or use --prefix")
-    if require_file is not None:
-        if is_terminal:
-            raise InputError("--require-file: belongs to a file of sentences; name one, or use --require")
-        translator.required.check()
+    if require_file is not None and is_terminal:
+        raise InputError("--require-file: belongs to a file of sentences; name one, or use --require")
+    places = chosen(devices) if devices is not None else []
+    if len(places) > 1 and is_terminal:
+        raise InputError(f"--devices {devices}: several devices share a file; name one, or pipe it in")
+    job = Job(
+        run,
+        checkpoint,
+        overrides,
+        plugins,
+        others,
+        n_best,
+        forbid,
+        require,
+        with_scores,
+        with_alignment,
+        align_layer,
+        require_file is not None,
+        engine,
+    )
     prefixes = prefix if prefix_file is None else read_lines(prefix_file)
     required = None if require_file is None else (line.split("\t") for line in read_lines(require_file))
+    if len(places) > 1:
+        with Workers(job.shared(len(places)).open, places) as workers:
+            _write(counted(workers.stream(numbered(_read(file), prefixes, required)), _length(file)))
+        return
+    translate = job.open(places[0] if places else None)
     if is_terminal:
         print("English, one sentence a line; an empty line or ctrl-D ends.", file=sys.stderr)
-        _write(map(written, translator.stream_parts(_typed(), prefixes, chunk=1)))
+        lines = ([line] for line in _typed())
+        _write(line for chunk in numbered(lines, prefixes) for line in translate(chunk))
         return
-    lines = read_lines(file) if file is not None else decode_lines(sys.stdin.buffer, "standard input")
-    _write(counted(map(written, translator.stream_parts(lines, prefixes, required=required))))
+    chunks = numbered(_read(file), prefixes, required)
+    _write(counted((line for chunk in chunks for line in translate(chunk)), _length(file)))
 
 
-def _writer(
-    translator: LineTranslator, n_best: int | None, with_scores: bool, with_alignment: bool, align_layer: int
-) -> Callable[[list[Part]], str]:
-    """From what was found for a line to the line that is written."""
-    if n_best is None and not with_scores and not with_alignment:
-        return lambda parts: translator.text(parts).replace("\n", " ")
-    details = Details(translator, n_best or 1, with_scores, with_alignment, align_layer)
+def _read(file: Path | None) -> Iterator[list[str]]:
+    """Groups of lines: full ones of a file, what has arrived of a pipe."""
+    if file is not None:
+        return groups(read_lines(file)) if file.is_file() else arrived(read_lines(file))
+    # Not sys.stdin itself: at exit the interpreter would wait for the thread that reads it.
+    stream = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115
+    lines = decode_lines(stream, "standard input")
+    return groups(lines) if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else arrived(lines)
 
-    def as_json(parts: list[Part]) -> str:
-        return json.dumps(details(parts), ensure_ascii=False)
 
-    return as_json
+def _length(file: Path | None) -> int | None:
+    """The lines of a file, if counting them takes no time to speak of and somebody sees how many there are."""
+    if file is None or not file.is_file() or file.suffix in (".gz", ".xz", ".zst") or not sys.stderr.isatty():
+        return None
+    with file.open("rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
 
 
 def _write(lines: Iterable[str]) -> None:

@@ -6,7 +6,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,10 @@ from recambio.decoding.scorers import Ensemble, Forbidden, ForcedPrefix, PhraseA
 from recambio.decoding.searches.base import Hypothesis, Search
 from recambio.errors import InputError
 from recambio.experiment import run_folder
-from recambio.experiment.beside import Beside
 from recambio.experiment.build import build_model, build_scorer, build_search, longest_target, set_threads
 from recambio.experiment.checkpoint import weights_path
 from recambio.experiment.required import RequiredWords, warn_of_missing
+from recambio.experiment.stream import CHUNK, groups, numbered
 from recambio.model.transformer import Transformer
 from recambio.model.weights import load_weights
 from recambio.plugins import verify_plugins
@@ -151,21 +150,14 @@ class LineTranslator(ABC):
         return " ".join(piece for piece in pieces if piece)
 
     def stream(
-        self, lines: Iterable[str], prefixes: Iterable[str] | str | None = None, chunk: int = 512
-    ) -> Iterator[str]:
-        """Translate lines as they come, ``chunk`` at a time; one prefix may serve for all."""
-        for parts in self.stream_parts(lines, prefixes, chunk):
-            yield self.text(parts)
-
-    def stream_parts(
         self,
         lines: Iterable[str],
         prefixes: Iterable[str] | str | None = None,
-        chunk: int = 512,
+        chunk: int = CHUNK,
         *,
         required: Iterable[Sequence[str]] | None = None,
-    ) -> Iterator[list[Part]]:
-        """Like :meth:`stream`, with all that was found.
+    ) -> Iterator[str]:
+        """Translate lines as they come.
 
         Args:
             lines: English.
@@ -176,19 +168,9 @@ class LineTranslator(ABC):
         Raises:
             InputError: There are fewer prefixes or lists of phrases than lines, or more.
         """
-        waiting, first = iter(lines), 1
-        starts = None if prefixes is None or isinstance(prefixes, str) else Beside("--prefix-file", prefixes)
-        phrases = None if required is None else Beside("--require-file", required)
-        while held := list(islice(waiting, chunk)):
-            beginnings = None if starts is None else starts.take(len(held))
-            if isinstance(prefixes, str):
-                beginnings = [prefixes] * len(held)
-            wanted = None if phrases is None else phrases.take(len(held))
-            yield from self.parts(held, beginnings, first, required=wanted)
-            first += len(held)
-        for beside in (starts, phrases):
-            if beside is not None:
-                beside.end()
+        for held in numbered(groups(lines, chunk), prefixes, required):
+            for parts in self.parts(held.lines, held.prefixes, held.first, required=held.required):
+                yield self.text(parts)
 
     def _fits(self, text: str) -> bool:
         return len(self.tokenizer.encode([text], "source")[0]) < self.source_limit
@@ -308,7 +290,7 @@ def load(
         checkpoint: ``best``, ``last``, ``average`` or a weights file; by default what the run recommends.
         overrides: ``key=value`` changes of the config, of decoding and evaluation only.
         plugins: Plugins that the run needs and that lie outside the project.
-        device: ``cpu`` or ``cuda``; by default a GPU if there is one.
+        device: ``cpu``, ``cuda``, ``cuda:1``; by default a GPU if there is one.
         others: Run folders whose models predict together with this one's: an ensemble. They must share its vocabulary;
             ``checkpoint`` holds for them too, and how to translate is said by the first run alone.
         forbid: Phrases that no translation may hold.

@@ -165,12 +165,10 @@ class SentencePiece(Tokenizer):
         return rows
 
     def decode(self, rows: Sequence[Sequence[int]], side: Side = "target") -> list[str]:
-        if not rows:
-            return []
         special = (self.pad_id, self.sos_id, self.eos_id)
-        plain = [[int(i) for i in row if i not in special] for row in rows]
-        texts: list[str] = self._processor(side).decode(plain)
-        return [_unescaped(text) for text in texts]
+        decode = self._processor(side).decode
+        # Row by row: a call for several rows starts threads, which takes thirty times as long as decoding one.
+        return [_unescaped(decode([int(i) for i in row if i not in special])) for row in rows]
 
     def pieces(self, ids: Sequence[int], side: Side) -> list[str]:
         processor = self._processor(side)
