@@ -61,6 +61,10 @@ class Job:
             forbid=self.forbid,
             n_best=self.n_best,
         )
+        return self.lines_of(translator)
+
+    def lines_of(self, translator: Translator) -> Translate:
+        """From a chunk to the lines that are written."""
         write = self._writer(translator)
 
         def translate(chunk: Chunk) -> Iterator[str]:
