@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recambio.config import Config, data_root
+from recambio.config import Config
 from recambio.data.cache import cache_folder, file_hash, stable_hash
 from recambio.data.corpora.base import Corpus
 from recambio.data.overlap import HeldOutSet, Overlap, corpus_sets
 from recambio.errors import InputError
+from recambio.experiment.sets import config_files, file_set
 
 
 def build_overlap(config: Config, corpus: Corpus) -> Overlap | None:
@@ -59,11 +60,9 @@ def has_found(overlap: Mapping[str, Any]) -> bool:
 
 
 def _config_sets(config: Config, taken: set[str], cache: Path) -> list[HeldOutSet]:
-    base = data_root(config) or Path()
     found, problems = [], []
-    for name, entry in config.values.evaluation.sets.items():
-        references = [entry.reference] if isinstance(entry.reference, str) else entry.reference
-        source, targets = base / entry.source, [base / r for r in references]
+    for name in config.values.evaluation.sets:
+        source, targets = config_files(config, name)
         missing = [path for path in (source, *targets) if not path.is_file()]
         problems += [
             f"evaluation.sets.{name}: no file {path}; its sentences must be kept out of training" for path in missing
@@ -78,9 +77,6 @@ def _config_sets(config: Config, taken: set[str], cache: Path) -> list[HeldOutSe
 
 
 def _rows(name: str, source: Path, targets: Sequence[Path]) -> Iterator[tuple[str, Sequence[str]]]:
-    # Imported here: the evaluation brings the model along.
-    from recambio.experiment.evaluate import file_set
-
     held_out = file_set(name, source, targets)
     for line, *references in zip(held_out.sources, *held_out.references, strict=True):
         yield line, references

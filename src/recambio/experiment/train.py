@@ -35,13 +35,14 @@ from recambio.experiment.build import (
     relative,
     set_threads,
 )
-from recambio.experiment.evaluate import default_sets, evaluate
+from recambio.experiment.evaluate import evaluate
 from recambio.experiment.init_from import InitialWeights, initial_weights
 from recambio.experiment.overlap import has_found, overlap_lines
 from recambio.experiment.precision import chosen_precision
 from recambio.experiment.prepare import prepared
 from recambio.experiment.report import write_report
 from recambio.experiment.run_folder import Manifest
+from recambio.experiment.sets import default_sets
 from recambio.experiment.summary import print_summary, start_lines
 from recambio.experiment.translator import load
 from recambio.model.weights import read_step
@@ -433,7 +434,7 @@ def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, mani
 def _conclude(config: Config, folder: Path, manifest: Manifest, console: Console) -> None:
     """Final evaluation, report and summary."""
     translator = load(folder, plugins=[p.spec for p in config.plugins])
-    sets = default_sets(translator)
+    sets = default_sets(config)
     console.print(
         "evaluating ..." if sets else "no test set to score: the corpus has none, nor does evaluation.sets name one"
     )

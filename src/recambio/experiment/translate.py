@@ -38,7 +38,6 @@ class Job:
     with_alignment: bool = False
     align_layer: int = -1
     requires_by_line: bool = False
-    engine: Callable[[], LineTranslator] | None = None
 
     def shared(self, n_processes: int) -> Job:
         """The same for one of several processes: it takes its share of the cores, unless ``trainer.threads`` is among the changes."""
@@ -54,7 +53,22 @@ class Job:
         Raises:
             InputError: As :func:`recambio.experiment.translator.load`, or a model's cross-attention can't be shown.
         """
-        translator = self._translator(device)
+        return self.lines_of(
+            load(
+                self.run,
+                checkpoint=self.checkpoint,
+                overrides=self.overrides,
+                plugins=self.plugins,
+                device=device,
+                others=self.others,
+                forbid=self.forbid,
+                require=self.require,
+                n_best=self.n_best,
+            )
+        )
+
+    def lines_of(self, translator: LineTranslator) -> Translate:
+        """From a chunk to the lines that are written."""
         if self.requires_by_line:
             translator.required.check()
         write = self._writer(translator)
@@ -64,21 +78,6 @@ class Job:
             return (write(parts, number) for number, parts in enumerate(found, start=chunk.first))
 
         return translate
-
-    def _translator(self, device: str | None) -> LineTranslator:
-        if self.engine is not None:
-            return self.engine()
-        return load(
-            self.run,
-            checkpoint=self.checkpoint,
-            overrides=self.overrides,
-            plugins=self.plugins,
-            device=device,
-            others=self.others,
-            forbid=self.forbid,
-            require=self.require,
-            n_best=self.n_best,
-        )
 
     def _writer(self, translator: LineTranslator) -> Callable[[list[Part], int], str]:
         """From what was found for a line, and its number, to the line that is written."""
@@ -155,7 +154,6 @@ def run(
         with_alignment,
         align_layer,
         require_file is not None,
-        engine,
     )
     prefixes = prefix if prefix_file is None else read_lines(prefix_file)
     required = None if require_file is None else (line.split("\t") for line in read_lines(require_file))
@@ -163,7 +161,7 @@ def run(
         with Workers(job.shared(len(places)).open, places) as workers:
             _write(counted(workers.stream(numbered(_read(file), prefixes, required)), _length(file)))
         return
-    translate = job.open(places[0] if places else None)
+    translate = job.lines_of(engine()) if engine is not None else job.open(places[0] if places else None)
     if is_terminal:
         print("English, one sentence a line; an empty line or ctrl-D ends.", file=sys.stderr)
         lines = ([line] for line in _typed())
