@@ -32,7 +32,8 @@ _OTHER_NUMBER = {"lo": "los", "la": "las", "los": "lo", "las": "la"}
 _OTHER_GENDER = {"lo": "la", "la": "lo", "los": "las", "las": "los"}
 _OTHER_RECIPIENT = {"me": "te", "te": "me", "le": "me", "nos": "les", "les": "nos"}
 _OTHER_OWNER = {p.MY: p.YOUR, p.YOUR: p.MY, p.HIS: p.MY, p.HER: p.MY, p.THEIR: p.MY, p.OUR: p.HIS}
-_NUMERALS = tuple(numeral for word, numeral in p.NUMERALS.items() if " or " not in word)
+# of one word: "treinta y un" against "dos" is no minimal pair
+_NUMERALS = tuple(numeral for numeral in p.NUMERALS.values() if " " not in numeral.spanish[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
