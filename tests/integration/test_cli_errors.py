@@ -246,7 +246,7 @@ def test_eval_and_translate_hand_over_their_arguments(
     assert seen.pop()[1] == {
         **plain, "overrides": [], "plugins": [], "others": ["a", "b"], "n_best": 3, "with_scores": True,
         "with_alignment": True, "align_layer": 1, "prefix": "El", "prefix_file": Path("p"), "forbid": ["x y", "z"],
-        "require": ["u v"], "require_file": Path("q"), "devices": None,
+        "require": ["u v"], "require_file": Path("q"), "devices": "2",
     }  # fmt: skip
     status, _, errors = run(capsys, "translate", "tiny", "--align-layer", "1")
     assert status == 2 and errors == [

@@ -14,7 +14,19 @@ from typing import Annotated, Any
 
 import typer
 
-from recambio.cli import compare, components, config, data, evaluate, export, imports, plugin, train, translate
+from recambio.cli import (
+    compare,
+    components,
+    config,
+    contrast,
+    data,
+    evaluate,
+    export,
+    imports,
+    plugin,
+    train,
+    translate,
+)
 from recambio.errors import InputError, RunError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -57,6 +69,7 @@ def _globals(
 
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("contrast")(contrast.contrast)
 app.command("compare")(compare.compare)
 app.command("translate")(translate.translate)
 app.command("export")(export.export)

@@ -14,6 +14,7 @@ from recambio.evaluation.result import read_results
 from recambio.experiment import report_sections as sections
 from recambio.experiment.curves import read_metrics
 from recambio.experiment.markup import join, tag
+from recambio.experiment.report_contrasts import contrasts, read_contrasts
 from recambio.experiment.report_errors import errors
 
 
@@ -25,6 +26,7 @@ class Run:
         folder: The run folder.
         manifest, config: As they were written; empty where they are missing.
         sets: The evaluation of each set by name.
+        contrasts: What `recambio contrast` found, by the items' origin; empty if it hasn't run.
         metrics: Rows of the learning curves.
         missing: What isn't there, in words.
     """
@@ -33,6 +35,7 @@ class Run:
     manifest: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     sets: dict[str, Any] = field(default_factory=dict)
+    contrasts: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, float]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -69,6 +72,7 @@ def read_run(run_dir: Path) -> Run:
         if isinstance(value, dict):
             setattr(run, name.split(".")[0], value)
     run.sets = read_results(run_dir)
+    run.contrasts = read_contrasts(run_dir)
     run.metrics = read_metrics(run_dir / "metrics.csv")
     if not run.metrics:
         run.missing.append("metrics.csv: no rows, so there are no learning curves")
@@ -86,6 +90,7 @@ def render(run: Run) -> str:
         ("curves", "Learning curves", sections.curves(run)),
         ("sets", "Test sets in full", sections.sets(run)),
         ("phenomena", "Accuracy by phenomenon", sections.phenomena(run)),
+        ("contrasts", "Right against minimally wrong", contrasts(run.contrasts)),
         ("errors", "Errors and slices", errors(run.sets)),
         ("samples", "Sample translations", sections.samples(run)),
         ("config", "Settings", sections.config(run)),

@@ -101,10 +101,11 @@ def generate(split: str, size: int, seed: int) -> Iterator[GrammarPair]:
         raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, but is {split!r}")
     if not 0 <= size <= CAPACITY[split]:
         raise ValueError(f"`size` must be between 0 and {CAPACITY[split]} for {split!r}, but is {size}")
-    return _pairs(split, size, seed)
+    return (pair for pair, _, _ in drawn(split, size, seed))
 
 
-def _pairs(split: str, size: int, seed: int) -> Iterator[GrammarPair]:
+def drawn(split: str, size: int, seed: int) -> Iterator[tuple[GrammarPair, c.Clause, c.Clause | None]]:
+    """The pairs of `generate`, each with its clause and, where it has one, the clause with subject and object exchanged."""
     sentences = Sentences(stable_hash(f"{split} {seed}"))
     draw = sentences.draw_long if split == "length" else sentences.draw
     share = _SHARES.get(split)
@@ -129,7 +130,8 @@ def _pairs(split: str, size: int, seed: int) -> Iterator[GrammarPair]:
                 continue
             if share is not None and _bucket(words, n_words) not in share:
                 continue
-        for version in (clause, sentences.mirrored(clause)):
+        mirrored = sentences.mirrored(clause)
+        for version, other in ((clause, mirrored), (mirrored, clause if mirrored else None)):
             if version is None:
                 continue
             rendered = version.render()
@@ -141,7 +143,7 @@ def _pairs(split: str, size: int, seed: int) -> Iterator[GrammarPair]:
                 continue
             seen.add(digest)
             produced += 1
-            yield GrammarPair(source, target, tags(rendered[2]), _keys(indexes))
+            yield GrammarPair(source, target, tags(rendered[2]), _keys(indexes)), version, other
             if produced == size:
                 return
 

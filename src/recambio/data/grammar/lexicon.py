@@ -62,7 +62,8 @@ class Lexeme:
 class Noun(Lexeme):
     """A noun. English and Spanish forms are indexed by number (0 singular, 1 plural).
 
-    `spanish` holds the unmarked (masculine) and the feminine forms; both are the same unless the gender is common.
+    `spanish` holds the unmarked (masculine) and the feminine forms; they differ only if the gender is common
+    (`is_common`), and not in all of those (*estudiante*).
     """
 
     english: tuple[str, str]
@@ -70,6 +71,7 @@ class Noun(Lexeme):
     feminine: bool
     classes: frozenset[str]
     order: int
+    is_common: bool = False
     is_person: bool = False
     is_animate: bool = False
     is_mass: bool = False
@@ -298,6 +300,7 @@ def _noun(numbered: tuple[int, str]) -> Noun:
         feminine=gender == "f",
         classes=frozenset(classes.split()),
         order=order,
+        is_common=gender == "c",
     )
 
 
