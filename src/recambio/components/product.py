@@ -60,13 +60,16 @@ class _Product(torch.autograd.Function):
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
+    # First of all: a compiler may not know the sizes.
+    if torch.compiler.is_compiling():
+        return False
     if x.dtype != torch.float32 or weight.dtype != torch.float32 or x.device.type != "cpu":
         return False
     products = x.numel() * weight.shape[0]
     if products < _ALWAYS and (weight.numel() < _LEAST_WEIGHTS or products < _LEAST_PRODUCTS):
         return False
-    # Autocast has a say in the dtype, a compiler and a counter of operations in the operation.
-    if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+    # Autocast has a say in the dtype, a counter of operations in the operation.
+    if torch.is_autocast_enabled("cpu") or torch._C._len_torch_dispatch_stack():
         return False
     return _is_there()
 
