@@ -8,6 +8,8 @@ from benchmarks.decode.worker import Decode, Job
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.sizes import SIZES
 from benchmarks.peers.weights import stir
+from recambio.components.packed import WeightPrecision
+from recambio.model.prepare import prepared
 
 
 def load(job: Job) -> Decode:
@@ -16,5 +18,7 @@ def load(job: Job) -> Decode:
     ours = Ours(SIZES[job.size])
     stir(ours.model)
     ours.model.eval()
+    precision: dict[str, WeightPrecision] = {"fp32": "32", "bf16": "bf16", "int8": "int8"}
+    ours.model = prepared(ours.model, precision[job.precision])
     ours.forbid_special_tokens()
     return ours.decode

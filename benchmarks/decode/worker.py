@@ -1,6 +1,6 @@
 """One contender's process: ``python -m benchmarks.decode.worker JOB DESCRIPTOR``.
 
-A toolkit is alone in it, with its own threads. CTranslate2's never imports torch: torch's OpenMP library, loaded first, slows it several times.
+A toolkit is alone in it, with its own threads. CTranslate2's never imports torch, whose OpenMP library slows it several times.
 """
 
 from __future__ import annotations

@@ -79,9 +79,12 @@ class Translator:
         self.tokenizer = tokenizer
         self.run_dir = run_dir
         self.search = search or build_search(config.values.decoding.search, tokenizer)
-        self.scorer: Scorer[Any] = build_scorer(self.model, tokenizer)
+        self.scorer: Scorer[Any] = build_scorer(self.model, tokenizer, config.values.decoding.precision)
         if others:
-            members = [self.scorer, *(build_scorer(other, tokenizer) for other in others)]
+            members = [
+                self.scorer,
+                *(build_scorer(other, tokenizer, config.values.decoding.precision) for other in others),
+            ]
             self.scorer = Ensemble(members, config.values.decoding.ensemble)
         self._cleaner = Cleaner(config.values.data.cleaning)
         self._phrases: PhraseAutomaton | None = None
