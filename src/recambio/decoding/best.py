@@ -29,7 +29,7 @@ def best_tokens(log_probabilities: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return log_probabilities.topk(k, dim=-1)
     n_whole = n_blocks * _BLOCK
     # (R, V) -> (R, N, 64), and what is left over
-    blocks, rest = log_probabilities[:, :n_whole].unflatten(1, (n_blocks, _BLOCK)), log_probabilities[:, n_whole:]
+    blocks, rest = log_probabilities[:, :n_whole].view(-1, n_blocks, _BLOCK), log_probabilities[:, n_whole:]
     which = _top(blocks.amax(-1), k)[1]
     tokens = (which[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=which.device)).flatten(1)
     if rest.shape[1]:
