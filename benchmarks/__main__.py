@@ -1,8 +1,9 @@
 """Measure recambio beside its peers.
 
-python -m benchmarks [train|decode|all|fit] [--size small|base] [--repeats N] [--threads 2] [--json PATH] [--quick]
+python -m benchmarks [train|decode|all|fit|engines] [--size small|base] [--repeats N] [--threads 2] [--json PATH] [--quick]
 
-``all`` is train and decode: bare steps and batches, in one process. ``fit`` is training end to end, a process per contender.
+``all`` is train and decode: bare steps and batches, in one process. ``fit`` is training end to end and ``engines`` decoding
+beside CTranslate2 too, both with a process per contender.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, write JSON. Returns: 1 if the contenders don't compute the same, else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure recambio beside its peers.")
     parser.add_argument(
-        "kind", nargs="?", choices=("train", "decode", "all", "fit"), default="all", help="what to measure"
+        "kind", nargs="?", choices=("train", "decode", "all", "fit", "engines"), default="all", help="what to measure"
     )
     parser.add_argument("--size", choices=[s for s in SIZES if s != "tiny"], default="small", help="of the model")
     parser.add_argument("--repeats", type=int, default=9, metavar="N", help="rounds that count (9)")
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads of each contender (2)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every number to this file")
     parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains this: 'batch 1,'")
+    parser.add_argument("--who", default="", metavar="NAME,NAME", help="engines: only these contenders")
     parser.add_argument("--no-memory", action="store_true", help="don't measure peak memory; fit never does")
     parser.add_argument(
         "--quick", action="store_true", help="a tiny model and one round: does it run? Numbers mean nothing"
@@ -42,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = SIZES["tiny" if options.quick else options.size]
     if options.kind == "fit":
         return _fit(parser, options, size)
+    if options.kind == "engines":
+        return _engines(parser, options, size)
     rows = [row for row in rows_of(size, options.kind) if options.only in row.name]
     if not rows:
         names = "; ".join(row.name for row in rows_of(size, options.kind))
@@ -97,6 +101,34 @@ def _fit(parser: argparse.ArgumentParser, options: argparse.Namespace, size: Siz
     print(report.as_markdown(found, env))
     if options.json is not None:
         options.json.write_text(json.dumps(report.as_json(found, env), indent=1) + "\n")
+    return 0
+
+
+def _engines(parser: argparse.ArgumentParser, options: argparse.Namespace, size: Size) -> int:
+    """Measure decoding, a process per contender."""
+    import torch
+
+    from benchmarks.decode import report
+    from benchmarks.decode.measure import measure
+    from benchmarks.decode.rows import CONTENDERS, rows_of
+    from benchmarks.peers.report import environment
+
+    rows = [row for row in rows_of(size) if options.only in row.name]
+    if not rows:
+        parser.error(
+            f"--only: no row has {options.only!r} in its name; the rows are {'; '.join(r.name for r in rows_of(size))}"
+        )
+    wanted = options.who.split(",") if options.who else list(CONTENDERS)
+    if unknown := [name for name in wanted if name not in CONTENDERS]:
+        parser.error(f"--who: no contender {', '.join(unknown)}; they are {', '.join(CONTENDERS)}")
+    contenders = [CONTENDERS[name] for name in wanted]
+    torch.set_num_threads(options.threads)
+    repeats, discard = (1, 0) if options.quick else (options.repeats, options.discard)
+    found = measure(contenders, rows, size, repeats, discard, options.threads, _say)
+    env = environment()
+    print(report.as_markdown(size, contenders, found, env))
+    if options.json is not None:
+        options.json.write_text(json.dumps(report.as_json(size, found, env), indent=1) + "\n")
     return 0
 
 

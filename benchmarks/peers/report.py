@@ -21,7 +21,7 @@ from benchmarks.peers.measure import Measured
 from benchmarks.peers.sizes import Size
 from benchmarks.peers.timing import Spread
 
-PACKAGES = ("recambio", "torch", "lightning", "transformers", "accelerate", "joeynmt", "numpy")
+PACKAGES = ("recambio", "torch", "lightning", "transformers", "accelerate", "joeynmt", "ctranslate2", "numpy")
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "sve", "bf16")
 
 

@@ -125,7 +125,9 @@ def test_what_is_wrong_is_what_the_phenomenon_says(found: dict[str, list[Contras
     for one in found["stressed_a"]:
         assert re.search(r"\b(la|una) (agua|águila|hacha|aula)\b", one.wrong.lower())
     for one in found["contraction"]:
-        assert re.sub(r"\b(a|de) el\b", lambda m: {"a": "al", "de": "del"}[m[1]], one.wrong.lower()) == one.right.lower()
+        assert (
+            re.sub(r"\b(a|de) el\b", lambda m: {"a": "al", "de": "del"}[m[1]], one.wrong.lower()) == one.right.lower()
+        )
     for one in found["euphonic_conjunction"]:
         assert re.search(r" y h?[ií]| o h?[oó]", one.wrong.lower())
     for one in found["ser_estar"]:

@@ -178,6 +178,8 @@ def test_what_the_engine_refuses(tmp_path: Path) -> None:
         export.run(folder, "ctranslate2")
     with pytest.raises(InputError, match=r"decoding.search.stop: is 'exact'.*the nearest is 'width'"):
         Engine(folder, overrides=["decoding.search.stop=exact"])
+    with pytest.raises(InputError, match=r"decoding.precision: an exported model has its own; export with --quant"):
+        Engine(folder, overrides=["decoding.precision=bf16"])
     other = make_run(tmp_path / "other", joint=False)
     with pytest.raises(InputError, match="has another vocabulary than the run"):
         Engine(other, place)

@@ -231,6 +231,8 @@ class Decoding:
         batch_tokens: Size of a batch in source tokens, padding included.
         max_ratio, max_extra: A translation has at most ``max_ratio * source tokens + max_extra`` tokens.
         ensemble: What is averaged where several runs translate together (``recambio translate RUN --with RUN2``).
+        precision: Of the weights of linear maps and of the projection to the vocabulary: 32, bf16, or int8 (on x86 CPUs only). All else,
+            softmax and log-probabilities too, is float32. For evaluations and translations; validations take the weights as they are.
     """
 
     search: PartNode = part("search", "beam", width=4, length_penalty=1.0)
@@ -239,6 +241,7 @@ class Decoding:
     max_ratio: float = number(2.0, 0, open_low=True)
     max_extra: int = number(10)
     ensemble: Literal["probabilities", "log_probabilities"] = "probabilities"
+    precision: Literal["32", "bf16", "int8"] = "32"
 
 
 @dataclass

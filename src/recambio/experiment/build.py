@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from recambio.components.compatible import is_bounded
+from recambio.components.packed import WeightPrecision
 from recambio.config import Config, data_root, site_nodes
 from recambio.data.corpora.base import Corpus
 from recambio.data.tokenizers.base import Tokenizer
@@ -17,6 +18,7 @@ from recambio.decoding.scorer import ModelScorer
 from recambio.decoding.searches.base import Search
 from recambio.errors import InputError
 from recambio.model import ModelSpec, StackSpec, Transformer
+from recambio.model.prepare import prepared
 from recambio.registry import CORPUS, LOSS, OPTIMIZER, SCHEDULE, SEARCH, TOKENIZER
 from recambio.training.losses.base import Loss
 from recambio.training.optimizers.base import OptimizerPart, ParameterGroups
@@ -146,8 +148,16 @@ def build_corpus(config: Config) -> Corpus:
     )
 
 
-def build_scorer(model: Transformer, tokenizer: Tokenizer) -> ModelScorer:
-    """A model as a search sees it."""
+def build_scorer(model: Transformer, tokenizer: Tokenizer, precision: WeightPrecision = "32") -> ModelScorer:
+    """A model whose weights no longer change as a search sees it.
+
+    Raises:
+        InputError: There are no products of that precision here.
+    """
+    try:
+        model = prepared(model, precision)
+    except ValueError as error:
+        raise InputError(f"decoding.precision: {error}") from error
     return ModelScorer(model, sos_id=tokenizer.sos_id, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
 
 

@@ -237,10 +237,8 @@ class Translator(LineTranslator):
         )
         self.model = model.eval()
         self.models = [self.model, *(other.eval() for other in others)]
-        self.scorer: Scorer[Any] = build_scorer(self.model, tokenizer)
-        if others:
-            members = [self.scorer, *(build_scorer(other, tokenizer) for other in others)]
-            self.scorer = Ensemble(members, config.values.decoding.ensemble)
+        members = [build_scorer(one, tokenizer, config.values.decoding.precision) for one in self.models]
+        self.scorer: Scorer[Any] = Ensemble(members, config.values.decoding.ensemble) if others else members[0]
         if forbid:
             phrases = [self._cleaner.normalize_line(phrase).strip() for phrase in forbid]
             if not all(phrases):

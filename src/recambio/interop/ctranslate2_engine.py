@@ -55,6 +55,10 @@ class Engine(LineTranslator):
             )
         config, tokenizer, search = open_run(run, overrides=overrides, plugins=plugins, n_best=n_best)
         _refuse_search(config.values.decoding.search["name"], search)
+        if config.values.decoding.precision != "32":
+            raise InputError(
+                "decoding.precision: an exported model has its own; export with --quantization, and add decoding.precision=32 here"
+            )
         self._pieces = tokenizer.pieces(range(tokenizer.target_vocabulary_size), "target")
         self._ids = {piece: i for i, piece in enumerate(self._pieces)}
         _refuse_vocabulary(place, self._pieces)

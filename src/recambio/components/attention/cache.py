@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor
 
 from recambio.components.context import Cache
 
+_held = threading.local()
+
+
+def moves(rows: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
+    """What a selection of ``count`` rows from as many changes, if it can be done in place.
+
+    All caches of a model are asked with the same two tensors, one for the rows and one for their sources: the last answers are kept.
+
+    Returns:
+        The places that change and the rows that come there, none of which changes itself; empty if nothing does, None if a row that
+        changes is wanted elsewhere, or rows leave or enter.
+    """
+    if rows.numel() != count:
+        return None
+    known: list[tuple[Tensor, tuple[Tensor, Tensor] | None]] = getattr(_held, "answers", [])
+    for held, answer in known:
+        if held is rows:
+            return answer
+    places = (rows != torch.arange(count, device=rows.device)).nonzero()[:, 0]
+    sources = rows[places]
+    in_place = places.numel() == 0 or bool((rows[sources] == sources).all())
+    answer = (places, sources) if in_place else None
+    _held.answers = [*known[-1:], (rows, answer)]
+    return answer
+
 
 def is_identity(rows: Tensor, count: int) -> bool:
     """Whether selecting these rows from ``count`` changes nothing."""
-    return rows.numel() == count and bool((rows == torch.arange(count, device=rows.device)).all())
+    found = moves(rows, count)
+    return found is not None and found[0].numel() == 0
 
 
 class KeyValueCache(Cache):
@@ -69,8 +97,9 @@ class KeyValueCache(Cache):
         return self._keys[:, :, :needed], self._values[:, :, :needed]
 
     def select(self, rows: Tensor) -> KeyValueCache:
-        """See :meth:`Cache.select`. Storage is copied only if the order changes, and only as far as it is filled."""
-        if is_identity(rows, len(self.lengths)):
+        """See :meth:`Cache.select`. Only rows that change are copied, and only as far as they are filled."""
+        if (found := moves(rows, len(self.lengths))) is not None:
+            self._move(*found)
             return self
         chosen = KeyValueCache(len(rows), self.max_length)
         chosen.lengths = self.lengths.to(rows.device)[rows]
@@ -95,6 +124,17 @@ class KeyValueCache(Cache):
         joined._keys = self._stack(self._keys, other._keys, other, joined)
         joined._values = self._stack(self._values, other._values, other, joined)
         return joined
+
+    def _move(self, places: Tensor, sources: Tensor) -> None:
+        if places.numel() == 0:
+            return
+        if self._uniform is None:
+            self.lengths[places.to(self.lengths.device)] = self.lengths[sources.to(self.lengths.device)]
+        for storage in (self._keys, self._values):
+            if storage is not None:
+                filled = storage[:, :, : self._longest]
+                with torch.no_grad():  # nobody trains through decoding
+                    filled.index_copy_(0, places, filled.index_select(0, sources))
 
     def _grow(self, slots: int) -> None:
         assert self._keys is not None and self._values is not None

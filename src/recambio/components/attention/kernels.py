@@ -14,6 +14,9 @@ from recambio.components.context import AttentionContext
 _FEW_QUERIES = 8
 """Up to so many queries a row, attention in half precision on CPU is done in float32."""
 
+_MANY_HEADS = 64
+"""From so many heads of all rows together, few queries each, two batched products are faster on CPU than the fused kernel."""
+
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:
     """x: (B, T, H * Dh). Returns: (B, H, T, Dh), a view."""
@@ -60,7 +63,21 @@ def attend(
         # A decoding step: products of a few rows each take longer in half precision than the casts and float32 together.
         with torch.autocast("cpu", enabled=False):
             return _attend_fused(q.float(), k.float(), v.float(), mask, is_causal, scale, dropout).to(v.dtype)
+    if q.dtype == torch.float32 and _is_large_step(q, dropout):
+        return _attend_products(q, k, v, mask, is_causal, scale, dropout)
     return _attend_fused(q, k, v, mask, is_causal, scale, dropout)
+
+
+def _is_large_step(q: Tensor, dropout: float) -> bool:
+    """Whether this is a decoding step of many rows on CPU; the fused kernel has too little to do for each of their heads."""
+    return (
+        q.device.type == "cpu"
+        and q.shape[2] <= _FEW_QUERIES
+        and q.shape[0] * q.shape[1] >= _MANY_HEADS
+        and not dropout
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    )
 
 
 def _attend_fused(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from recambio.decoding.best import best_tokens
 from recambio.decoding.scorer import Scorer
 from recambio.decoding.searches.base import Hypothesis, LengthPenalty, LengthRule, Search
 from recambio.registry import SEARCH, Card
@@ -75,7 +76,7 @@ class Beam(Search):
             vocabulary = log_probabilities.shape[-1]
             wanted = min(2 * k, vocabulary)
             # The best of a source are among the best of each of its rows: rank those, not the whole vocabulary of the beam.
-            row_best, row_tokens = log_probabilities.topk(wanted, dim=-1)
+            row_best, row_tokens = best_tokens(log_probabilities, wanted)
             totals = sums.view(-1, 1) + row_best
             best, place = totals.view(len(alive), k * wanted).topk(min(2 * k, k * wanted), dim=-1)
             next_tokens = row_tokens.view(len(alive), k * wanted).gather(1, place)
@@ -89,6 +90,9 @@ class Beam(Search):
             sums = best.gather(1, order).masked_fill(is_end.gather(1, order), -math.inf)
             next_tokens = next_tokens.gather(1, order)
             parents = parents.gather(1, order)
+            # The order within a beam is nobody's business: a child that stands where its parent stood moves no cache.
+            order = in_their_parents_place(parents)
+            sums, next_tokens, parents = (x.gather(1, order) for x in (sums, next_tokens, parents))
             staying = self._staying(alive, at_limit, sums, finished, max_lengths)
             if not staying:
                 break
@@ -162,3 +166,23 @@ class Beam(Search):
                     continue
             staying.append(s)
         return staying
+
+
+def in_their_parents_place(parents: torch.Tensor) -> torch.Tensor:
+    """An order of the new beam in which the first child of each parent stands at the parent's place.
+
+    Args:
+        parents: (M, k), places in the old beam.
+
+    Returns:
+        (M, k): which child comes to each place.
+    """
+    k = parents.shape[1]
+    places = torch.arange(k, device=parents.device)
+    same = parents[:, :, None] == parents[:, None, :]
+    is_first = ~(same & (places[:, None] > places)).any(2)
+    free = torch.ones_like(parents).scatter_(1, parents, 0)  # no child has this parent
+    empty = free.argsort(dim=1, descending=True, stable=True)
+    nth = (~is_first).cumsum(1) - 1
+    goes_to = torch.where(is_first, parents, empty.gather(1, nth.clamp_min(0)))
+    return torch.empty_like(parents).scatter_(1, goes_to, places.expand_as(parents))

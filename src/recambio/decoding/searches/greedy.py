@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from recambio.decoding.best import best_tokens
 from recambio.decoding.scorer import Scorer
 from recambio.decoding.searches.base import Hypothesis, Search
 from recambio.registry import SEARCH, Card
@@ -42,7 +43,7 @@ class Greedy(Search):
         finished = [False] * len(sources)
         tokens = torch.full((len(sources),), scorer.sos_id, dtype=torch.long, device=scorer.device)
         for t in range(1, longest + 1):
-            best, tokens = scorer.step(state, tokens).max(dim=-1)
+            best, tokens = (x[:, 0] for x in best_tokens(scorer.step(state, tokens), 1))
             leaving = 0
             for row, (token, value) in enumerate(zip(tokens.tolist(), best.tolist(), strict=True)):
                 i = alive[row]

@@ -1,0 +1,252 @@
+"""Models made ready for decoding: packed and rounded weights, attention of many rows, the best tokens, beams that stay in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from recambio import registry
+from recambio.components import packed
+from recambio.components.attention import attend, attend_plain
+from recambio.components.attention.cache import KeyValueCache
+from recambio.components.context import AttentionContext
+from recambio.components.packed import WeightPrecision, int8_problem, product
+from recambio.components.positions.base import PositionalEncoding
+from recambio.config import load as load_config
+from recambio.decoding import ModelScorer, generate
+from recambio.decoding.best import best_tokens
+from recambio.decoding.searches.beam import in_their_parents_place
+from recambio.errors import InputError
+from recambio.experiment import build as building
+from recambio.model import ModelSpec, StackSpec, Transformer
+from recambio.model.prepare import prepared
+from recambio.registry import ATTENTION, EMBEDDING, POSITIONS, SEARCH, Node
+
+registry.load_builtins()
+PRECISIONS: tuple[WeightPrecision, ...] = ("32", "bf16", "int8")
+PAD, SOS, EOS, V = 0, 2, 3, 40
+
+
+def needs(precision: str) -> None:
+    if precision == "int8" and (problem := int8_problem(torch.device("cpu"))):
+        pytest.skip(problem)
+
+
+def model_with(
+    positions: Node = "sinusoidal", decoder: Node = "multi_head", embedding: Node = "standard"
+) -> Transformer:
+    spec = ModelSpec(
+        encoder=StackSpec.uniform(1, positions="sinusoidal"),
+        decoder=StackSpec.uniform(2, positions=positions, attention=decoder, cross_attention="multi_head"),
+        source_vocabulary=V,
+        target_vocabulary=V,
+        d_model=32,
+        n_heads=4,
+        d_ff=64,
+        embedding=embedding,
+        max_length=32,
+    )
+    model = Transformer(spec).eval()
+    g = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=g) * 0.2)
+    return model
+
+
+def sources(n: int = 20) -> list[list[int]]:
+    g = torch.Generator().manual_seed(1)
+    lengths = torch.randint(1, 12, (n,), generator=g).tolist()
+    return [[*torch.randint(4, V, (length,), generator=g).tolist(), EOS] for length in lengths]
+
+
+@torch.inference_mode()
+def stepped(model: Transformer, tokens: Tensor) -> Tensor:
+    """Logits of every step, (B, T, V)."""
+    state = model.start(torch.tensor([row[:2] for row in sources(60) if len(row) > 2][: len(tokens)]))
+    return torch.stack([model.logits(model.step(state, column[:, None])[:, 0]) for column in tokens.T], dim=1)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("rows", [1, 5, 70])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_a_product_is_the_linear_map_up_to_its_rounding(precision: WeightPrecision, rows: int, has_bias: bool) -> None:
+    needs(precision)
+    g = torch.Generator().manual_seed(3)
+    weight, bias = torch.randn(24, 48, generator=g), torch.randn(24, generator=g) if has_bias else None
+    x = torch.randn(rows, 48, generator=g)
+    x[-1] = 0.0
+    run = product(weight, bias, precision)
+    exact = nn.functional.linear(x.double(), weight.double(), None if bias is None else bias.double())
+    with torch.no_grad():
+        y = nn.functional.linear(x, weight, bias) if run is None else run(x)
+    assert y.dtype == torch.float32
+    # Relative errors of weight and input add up over the row at most.
+    error = {"32": 1e-6, "bf16": 2.0**-7, "int8": 1.2 / 127}[precision]
+    largest = x.abs().amax(-1, keepdim=True).double() * weight.abs().amax(-1).double()
+    bound = error * 48 * largest + error * exact.abs() + 1e-6
+    assert bool(((y.double() - exact).abs() <= bound).all())
+    if precision != "32":
+        assert not torch.equal(y[:-1].double(), exact[:-1]) or rows == 1
+
+
+def test_what_an_int8_row_gives_does_not_depend_on_the_others() -> None:
+    needs("int8")
+    g = torch.Generator().manual_seed(3)
+    run = product(torch.randn(24, 48, generator=g), torch.randn(24, generator=g), "int8")
+    assert run is not None
+    x = torch.randn(70, 48, generator=g) * torch.logspace(-3, 3, 70)[:, None]
+    together = run(x)
+    for i in (0, 33, 69):
+        assert torch.equal(run(x[i : i + 1]), together[i : i + 1])
+
+
+@pytest.mark.parametrize("name", ATTENTION.names())
+def test_every_attention_decodes_the_same(name: str) -> None:
+    sites = ATTENTION.get(name).card.sites
+    if sites and "decoder_self" not in sites:
+        pytest.skip("not for decoders")
+    model = model_with(decoder=ATTENTION.example(name))
+    tokens = torch.randint(4, V, (3, 6), generator=torch.Generator().manual_seed(2))
+    ready = prepared(model)
+    assert_close(stepped(ready, tokens), stepped(model, tokens), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["positions", "embedding"])
+def test_every_scheme_of_positions_and_every_embedding_decode_the_same(kind: str) -> None:
+    tokens = torch.randint(4, V, (3, 6), generator=torch.Generator().manual_seed(2))
+    reg = POSITIONS if kind == "positions" else EMBEDDING
+    for name in reg.names():
+        node = reg.example(name)
+        model = model_with(positions=node) if kind == "positions" else model_with(embedding=node)
+        assert_close(stepped(prepared(model), tokens), stepped(model, tokens), rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_rounded_weights_stay_near(precision: WeightPrecision) -> None:
+    needs(precision)
+    model = model_with()
+    tokens = torch.randint(4, V, (8, 6), generator=torch.Generator().manual_seed(2))
+    plain, rounded = stepped(model, tokens), stepped(prepared(model, precision), tokens)
+    error = (rounded - plain).norm() / plain.norm()
+    assert 1e-5 < error < 0.05
+
+
+def test_the_model_itself_stays_as_it_was() -> None:
+    model = model_with()
+    tokens = torch.randint(4, V, (3, 6), generator=torch.Generator().manual_seed(2))
+    before = stepped(model, tokens)
+    ready = prepared(model, "bf16")
+    assert torch.equal(stepped(model, tokens), before)
+    assert ready.state_dict().keys() == model.state_dict().keys()
+    for a, b in zip(ready.parameters(), model.parameters(), strict=True):
+        assert a is b, "parameters are not copied"
+    assert prepared(model.double()) is model, "nothing to gain in float64"
+
+
+@pytest.mark.parametrize("node", ["greedy", {"name": "beam", "width": 4, "n_best": 2}], ids=["greedy", "beam"])
+def test_searches_find_the_same(node: Node) -> None:
+    model, search = model_with(), SEARCH.create(node)
+    found = [
+        generate(ModelScorer(m, sos_id=SOS, eos_id=EOS, pad_id=PAD), search, sources(), batch_tokens=2000)
+        for m in (model, prepared(model))
+    ]
+    for theirs, ours in zip(*found, strict=True):
+        assert [h.tokens for h in theirs] == [h.tokens for h in ours]
+        assert [h.score for h in theirs] == pytest.approx([h.score for h in ours], abs=1e-4)
+
+
+def test_the_option(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    tiny = repository / "experiments" / "tiny.yaml"
+    assert load_config(tiny, check_hardware=False).values.decoding.precision == "32"
+    with pytest.raises(InputError, match=r"decoding\.precision"):
+        load_config(tiny, ["decoding.precision=fp8"], check_hardware=False)
+    assert "bf16" in str(int8_problem(torch.device("cuda")))
+    monkeypatch.setattr(packed, "int8_problem", lambda device: "int8 needs another machine; choose bf16")
+
+    class Words:
+        sos_id, eos_id, pad_id = SOS, EOS, PAD
+
+    with pytest.raises(InputError, match=r"decoding\.precision: int8 needs another machine"):
+        building.build_scorer(model_with(), Words(), "int8")  # type: ignore[arg-type]
+    assert building.build_scorer(model_with(), Words(), "bf16").eos_id == EOS  # type: ignore[arg-type]
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(1, 4), vocabulary=st.integers(1000, 3000), k=st.integers(1, 12), seed=st.integers(0, 10**6))
+def test_the_best_tokens_are_the_best(rows: int, vocabulary: int, k: int, seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, vocabulary, generator=g)
+    x[torch.rand(x.shape, generator=g) < 0.5] = -torch.inf
+    x[0] = -torch.inf
+    x[0, seed % vocabulary] = 1.0
+    values, tokens = best_tokens(x, k)
+    assert torch.equal(values, x.topk(k, dim=-1).values)
+    assert torch.equal(x.gather(1, tokens), values)
+    assert all(len(set(row)) == k for row in tokens.tolist())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_children_stand_where_their_parents_stood(rows: list[list[int]]) -> None:
+    parents = torch.tensor(rows)
+    order = in_their_parents_place(parents)
+    assert torch.equal(order.sort(1).values, torch.arange(5).expand_as(order)), "every child has one place"
+    moved = parents.gather(1, order)
+    for before, after in zip(rows, moved.tolist(), strict=True):
+        assert all(after[p] == p for p in set(before))
+
+
+@pytest.mark.parametrize(
+    "rows", [[0, 1, 2, 3], [0, 1, 1, 3], [3, 1, 2, 3], [1, 0, 2, 3], [2, 2, 0, 1], [3, 1], [0, 0, 1, 1, 3]]
+)
+@pytest.mark.parametrize("lengths", ["equal", "unequal"])
+def test_a_cache_hands_out_the_rows_that_were_selected(rows: list[int], lengths: str) -> None:
+    g = torch.Generator().manual_seed(0)
+
+    def new(n: int, t: int) -> Tensor:
+        return torch.randn(n, 2, t, 3, generator=g)
+
+    cache = KeyValueCache(4, 8)
+    held = new(4, 3)
+    cache.append(held, -held)
+    if lengths == "unequal":
+        short = KeyValueCache(2, 8)
+        part = new(2, 1)
+        short.append(part, -part)
+        cache = cache.select(torch.tensor([0, 1])).join(short)
+        held = torch.cat([held[:2], torch.cat([part, torch.zeros(2, 2, 2, 3)], dim=2)])
+    chosen = cache.select(torch.tensor(rows))
+    wanted_lengths = (torch.tensor([3, 3, 1, 1]) if lengths == "unequal" else torch.full((4,), 3))[rows]
+    assert torch.equal(chosen.lengths, wanted_lengths)
+    latest = new(len(rows), 1)
+    keys, values = chosen.append(latest, -latest)
+    for i, (row, length) in enumerate(zip(rows, wanted_lengths.tolist(), strict=True)):
+        wanted = torch.cat([held[row, :, :length], latest[i]], dim=1)
+        assert torch.equal(keys[i, :, : length + 1], wanted) and torch.equal(values[i, :, : length + 1], -wanted)
+
+
+@pytest.mark.parametrize("n_groups", [1, 4])
+@pytest.mark.parametrize("kind", ["none", "mask", "bias"])
+def test_a_step_of_many_rows_attends_like_the_formula(kind: str, n_groups: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    rows, keys = 40, 9
+    q = torch.randn(rows, 4, 3, 8, generator=g)
+    k, v = (torch.randn(rows, n_groups, 12, 8, generator=g)[:, :, :keys] for _ in range(2))
+    mask = torch.rand(rows, 1, 1, keys, generator=g) < 0.6
+    mask[3] = False  # a row without any key
+    bias = torch.randn(1, 4, 3, keys, generator=g) if kind == "bias" else None
+    if kind == "none":
+        mask = None  # type: ignore[assignment]
+    merged = mask if bias is None else bias.masked_fill(~mask, -torch.inf)
+    positions = torch.arange(3)[None], torch.arange(keys)[None]
+    context = AttentionContext(PositionalEncoding(), *positions, mask=mask, bias=bias, merged=merged)
+    wanted, _ = attend_plain(q, k, v, context)
+    with torch.inference_mode():
+        assert_close(attend(q, k, v, context), wanted, rtol=1e-5, atol=1e-5)
