@@ -346,6 +346,7 @@ def test_half_precision_without_cuda_is_refused_for_training_only(files: Files) 
     )
     assert config.load(path, check_hardware=False).values.trainer.precision == "16-mixed"
     assert config.load(path, ["trainer.precision=32"]).values.trainer.precision == "32"
+    assert config.load(path, ["decoding.precision=32"], check_hardware=False).values.decoding.precision == "32"
 
 
 def test_interpolation_names_keys_of_the_same_config(files: Files) -> None:

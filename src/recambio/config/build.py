@@ -154,19 +154,19 @@ def _finish(
 
 def _normalise(values: dict[str, Any]) -> None:
     """Spellings that mean the same: YAML reads precision 32 as a number, and ``${model.attention}`` stands for a part."""
-    trainer = values["trainer"]
-    if trainer["precision"] == 32 and not isinstance(trainer["precision"], bool):
-        trainer["precision"] = "32"
+    for section in (values["trainer"], values["decoding"]):
+        if section["precision"] == 32 and not isinstance(section["precision"], bool):
+            section["precision"] = "32"
 
     for path, key in schema.all_keys():
         if key.kind is None:
             continue
         *above, last = path.split(".")
-        section: Any = values
+        node: Any = values
         for step in above:
-            section = section[step]
-        if last in section:
-            section[last] = _unfold(section[last])
+            node = node[step]
+        if last in node:
+            node[last] = _unfold(node[last])
 
 
 def _unfold(node: Any) -> Any:
