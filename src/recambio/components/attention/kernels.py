@@ -70,13 +70,14 @@ def attend(
 
 def _is_large_step(q: Tensor, dropout: float) -> bool:
     """Whether this is a decoding step of many rows on CPU; the fused kernel has too little to do for each of their heads."""
+    # The sizes last: a compiler that is asked for them makes a graph for each answer.
     return (
         q.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch.is_grad_enabled()
+        and not dropout
         and q.shape[2] <= _FEW_QUERIES
         and q.shape[0] * q.shape[1] >= _MANY_HEADS
-        and not dropout
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
     )
 
 
