@@ -26,7 +26,7 @@ COMET := .cache/comet
 SITE := -c 'import site; print(site.getsitepackages()[0])'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train eval translate test test-all lint docs bench bench-joeynmt bench-parts comet clean
+.PHONY: help setup train eval translate test test-all lint docs bench bench-joeynmt bench-parts comet comet-set clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,9 +83,12 @@ $(JOEYNMT)/.ready: $(READY)
 	$(JOEYNMT)/bin/python -m pip install --quiet -c constraints.txt tensorboard matplotlib sacremoses subword-nmt importlib-metadata
 	@touch "$@"
 
-comet: $(COMET)/.ready ## COMET of the evaluation of SET (test) in RUN, a run folder; fetches a model of 2.3 GB the first time
-	@test -f "$(RUN)/eval/$(SET).src" || { echo "error: $(RUN)/eval/$(SET).src: no such file; score the set first: make eval RUN=$(RUN) ARGS=\"--set $(SET)\"" >&2; exit 2; }
+comet: comet-set $(COMET)/.ready ## COMET of the evaluation of SET (test) in RUN, a run folder; fetches a model of 2.3 GB the first time
 	@$(COMET)/bin/comet-score -s "$(RUN)/eval/$(SET).src" -t "$(RUN)/eval/$(SET).hyp" -r "$(RUN)/eval/$(SET).ref" --model $(COMET_MODEL) --only_system $(ARGS)
+
+# Before an environment is made for nothing.
+comet-set:
+	@test -f "$(RUN)/eval/$(SET).src" || { echo "error: $(RUN)/eval/$(SET).src: no such file; score the set first: make eval RUN=$(RUN) ARGS=\"--set $(SET)\"" >&2; exit 2; }
 
 # An environment of its own: COMET's requirements contradict ours.
 $(COMET)/.ready: constraints.txt

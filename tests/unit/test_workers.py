@@ -183,9 +183,17 @@ def test_which_devices_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
         (2, "3", "--devices 3: there are 2 GPUs; name cpu or cuda:0 several times for more processes"),
         (1, "cuda:0,cuda:1", "--devices cuda:0,cuda:1: no device cuda:1; there is 1 GPU"),
         (0, "cuda:0", "--devices cuda:0: no device cuda:0; there is no GPU"),
-        (0, "0", "--devices 0: must be a number, auto, or devices such as cuda:0,cuda:1 or cpu, but holds '0'"),
-        (0, "cpu,", "--devices cpu,: must be a number, auto, or devices such as cuda:0,cuda:1 or cpu, but holds ''"),
-        (0, "gpu", "--devices gpu: must be a number, auto, or devices such as cuda:0,cuda:1 or cpu, but holds 'gpu'"),
+        (0, "0", "--devices 0: must be a number from 1, auto, or devices such as cuda:0,cuda:1 or cpu, but holds '0'"),
+        (
+            0,
+            "cpu,",
+            "--devices cpu,: must be a number from 1, auto, or devices such as cuda:0,cuda:1 or cpu, but holds ''",
+        ),
+        (
+            0,
+            "gpu",
+            "--devices gpu: must be a number from 1, auto, or devices such as cuda:0,cuda:1 or cpu, but holds 'gpu'",
+        ),
     ):
         machine(n_gpus)
         with pytest.raises(InputError) as error:

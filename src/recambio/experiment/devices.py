@@ -33,7 +33,7 @@ def chosen(devices: str) -> list[str]:
     for name in names:
         if not _DEVICE.fullmatch(name):
             raise InputError(
-                f"--devices {devices}: must be a number, auto, or devices such as cuda:0,cuda:1 or cpu, but holds {name!r}"
+                f"--devices {devices}: must be a number from 1, auto, or devices such as cuda:0,cuda:1 or cpu, but holds {name!r}"
             )
         if name != "cpu" and int(name[5:]) >= n_gpus:
             raise InputError(f"--devices {devices}: no device {name}; {there}")

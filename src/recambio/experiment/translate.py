@@ -37,7 +37,6 @@ class Job:
     with_scores: bool = False
     with_alignment: bool = False
     align_layer: int = -1
-    requires_by_line: bool = False
 
     def shared(self, n_processes: int) -> Job:
         """The same for one of several processes: it takes its share of the cores, unless ``trainer.threads`` is among the changes."""
@@ -69,8 +68,6 @@ class Job:
 
     def lines_of(self, translator: LineTranslator) -> Translate:
         """From a chunk to the lines that are written."""
-        if self.requires_by_line:
-            translator.required.check()
         write = self._writer(translator)
 
         def translate(chunk: Chunk) -> Iterator[str]:
@@ -153,7 +150,6 @@ def run(
         with_scores,
         with_alignment,
         align_layer,
-        require_file is not None,
     )
     prefixes = prefix if prefix_file is None else read_lines(prefix_file)
     required = None if require_file is None else (line.split("\t") for line in read_lines(require_file))

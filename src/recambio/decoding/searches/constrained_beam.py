@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recambio.decoding.best import best_tokens
 from recambio.decoding.required import PhraseTables, Spelling, unwrapped
 from recambio.decoding.scorer import Scorer
 from recambio.decoding.searches.base import Hypothesis, Search
@@ -108,7 +109,7 @@ class ConstrainedBeam(Search):
             is_open = tables.missing(places).view(-1, 1) > 0
             is_eos = torch.arange(vocabulary, device=is_open.device) == eos_id
             log_probabilities = log_probabilities.masked_fill(is_open & is_eos, -math.inf)
-        values, ids = log_probabilities.topk(min(2 * self.width, vocabulary), dim=-1)
+        values, ids = best_tokens(log_probabilities, min(2 * self.width, vocabulary))
         proposed = tables.proposals[places].view(n_rows, -1)
         if places.shape[-1]:
             # The last word of a phrase must be able to end there, even if none of the row's best tokens lets it.
