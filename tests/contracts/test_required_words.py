@@ -5,37 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recambio import registry
 from recambio.decoding import ModelScorer, generate
 from recambio.decoding.required import Required, Spelling
 from recambio.decoding.rescore import token_log_probabilities
 from recambio.decoding.searches.beam import Beam
 from recambio.decoding.searches.constrained_beam import ConstrainedBeam
-from recambio.model import DecoderState, ModelSpec, StackSpec, Transformer
-
-PAD, SOS, EOS, V = 0, 2, 3, 23
-
-registry.load_builtins()
+from recambio.model import DecoderState
+from recambio.testing.searches import EOS, PAD, SOS, V, small_scorer
 
 
 @pytest.fixture(scope="module")
 def scorer() -> ModelScorer:
-    """Sharp enough to end sentences, and with some of them cut at the limit."""
-    spec = ModelSpec(
-        encoder=StackSpec.uniform(1, positions="rope"),
-        decoder=StackSpec.uniform(2, positions="rope", cross_attention="multi_head"),
-        source_vocabulary=V,
-        target_vocabulary=V,
-        d_model=32,
-        n_heads=4,
-        d_ff=64,
-    )
-    model = Transformer(spec).double().eval()
-    g = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(torch.randn(p.shape, generator=g, dtype=p.dtype) * 0.4)
-    return ModelScorer(model, sos_id=SOS, eos_id=EOS, pad_id=PAD)
+    return small_scorer()
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ import recambio.components  # noqa: F401
 from recambio.decoding import ModelScorer, Scorer, generate
 from recambio.decoding.generate import batches, length_limit
 from recambio.decoding.searches.base import Search
-from recambio.model import ModelSpec, StackSpec, Transformer
+from recambio.model import Transformer
 from recambio.registry import SEARCH
+from recambio.testing.searches import small_scorer
 
 PAD, UNK, SOS, EOS, V = 0, 1, 2, 3, 7
 
@@ -149,56 +150,13 @@ def test_the_first_eos_does_not_end_the_search() -> None:
 
 @pytest.fixture(scope="module")
 def scorer() -> ModelScorer:
-    """A small random model in float64, sharpened so that it ends sentences."""
-    vocabulary = 23
-    spec = ModelSpec(
-        encoder=StackSpec.uniform(2, positions="rope"),
-        decoder=StackSpec.uniform(2, positions="rope", cross_attention="multi_head"),
-        source_vocabulary=vocabulary,
-        target_vocabulary=vocabulary,
-        d_model=32,
-        n_heads=4,
-        d_ff=64,
-    )
-    model = Transformer(spec).double().eval()
-    g = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(torch.randn(p.shape, generator=g, dtype=p.dtype) * 0.4)
-    return ModelScorer(model, sos_id=SOS, eos_id=EOS, pad_id=PAD)
+    return small_scorer()
 
 
 def sentences(n: int = 40) -> list[list[int]]:
     g = torch.Generator().manual_seed(1)
     lengths = torch.randint(1, 12, (n,), generator=g).tolist()
     return [[*torch.randint(4, 23, (length,), generator=g).tolist(), EOS] for length in lengths]
-
-
-@pytest.mark.parametrize("node", ["greedy", {"name": "beam", "width": 4}], ids=["greedy", "beam"])
-def test_batch_size_and_order_change_nothing(scorer: ModelScorer, node) -> None:  # type: ignore[no-untyped-def]
-    search, sources = SEARCH.create(node), sentences()
-    wanted = [generate(scorer, search, [s], batch_tokens=1)[0][0] for s in sources]
-    for batch_tokens in (1, 60, 100_000):
-        order = torch.randperm(len(sources), generator=torch.Generator().manual_seed(batch_tokens)).tolist()
-        found = generate(scorer, search, [sources[i] for i in order], batch_tokens=batch_tokens)
-        for place, i in enumerate(order):
-            assert found[place][0].tokens == wanted[i].tokens
-            assert found[place][0].score == pytest.approx(wanted[i].score, abs=1e-6)
-
-
-def test_scores_equal_teacher_forcing(scorer: ModelScorer) -> None:
-    for source, found in zip(
-        sentences(12), generate(scorer, beam(width=4, n_best=3), sentences(12), batch_tokens=500), strict=True
-    ):
-        for h in found:
-            target = [SOS, *h.tokens] + ([EOS] if h.is_finished else [])
-            memory, _ = scorer.model.encode(torch.tensor([source]))
-            hidden, _ = scorer.model.decode(torch.tensor([target[:-1]]), memory)
-            logits = scorer.model.logits(hidden)
-            logits[..., [SOS, PAD]] = -math.inf
-            log_p = torch.log_softmax(logits, -1)[0]
-            total = log_p.gather(1, torch.tensor(target[1:])[:, None]).sum()
-            assert_close(torch.tensor(h.log_probability, dtype=torch.float64), total, rtol=0, atol=1e-5)
 
 
 def test_the_encoder_side_is_computed_once(scorer: ModelScorer, monkeypatch: pytest.MonkeyPatch) -> None:

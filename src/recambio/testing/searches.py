@@ -13,19 +13,19 @@ from recambio.model import ModelSpec, StackSpec, Transformer
 from recambio.registry import SEARCH, Node
 from recambio.testing.kit import applies_to
 
-_PAD, _SOS, _EOS, _V = 0, 2, 3, 23
+PAD, SOS, EOS, V = 0, 2, 3, 23
 _TOLERANCE = 1e-5
 """Of scores, which are sums of float32 log-probabilities."""
 
 
 @functools.cache
-def _scorer() -> ModelScorer:
-    """Sharp enough to end sentences, and with some of them cut at the limit."""
+def small_scorer() -> ModelScorer:
+    """A random model of V tokens in float64, sharp enough to end sentences, and with some of them cut at the limit."""
     spec = ModelSpec(
         encoder=StackSpec.uniform(1, positions="rope"),
         decoder=StackSpec.uniform(2, positions="rope", cross_attention="multi_head"),
-        source_vocabulary=_V,
-        target_vocabulary=_V,
+        source_vocabulary=V,
+        target_vocabulary=V,
         d_model=32,
         n_heads=4,
         d_ff=64,
@@ -35,14 +35,14 @@ def _scorer() -> ModelScorer:
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn(p.shape, generator=g, dtype=p.dtype) * 0.4)
-    return ModelScorer(model, sos_id=_SOS, eos_id=_EOS, pad_id=_PAD)
+    return ModelScorer(model, sos_id=SOS, eos_id=EOS, pad_id=PAD)
 
 
 @functools.cache
 def _sources() -> list[list[int]]:
     g = torch.Generator().manual_seed(1)
     lengths = torch.randint(1, 9, (20,), generator=g).tolist()
-    return [[*torch.randint(4, _V, (n,), generator=g).tolist(), _EOS] for n in lengths]
+    return [[*torch.randint(4, V, (n,), generator=g).tolist(), EOS] for n in lengths]
 
 
 def _search(node: Node) -> Search:
@@ -52,18 +52,18 @@ def _search(node: Node) -> Search:
 @torch.no_grad()
 def _forced(model: Transformer, source: list[int], h: Hypothesis) -> float:
     """The log-probability of a hypothesis in one pass without any cache."""
-    target = [_SOS, *h.tokens] + ([_EOS] if h.is_finished else [])
+    target = [SOS, *h.tokens] + ([EOS] if h.is_finished else [])
     memory, _ = model.encode(torch.tensor([source]))
     hidden, _ = model.decode(torch.tensor([target[:-1]]), memory)
     logits = model.logits(hidden)
-    logits[..., [_SOS, _PAD]] = -math.inf
+    logits[..., [SOS, PAD]] = -math.inf
     return float(torch.log_softmax(logits, -1)[0].gather(1, torch.tensor(target[1:])[:, None]).sum())
 
 
 @applies_to("search")
 def alone_or_together(kind: str, node: Node, site: str) -> None:
     """A source's translations are the same in batches of 1, 7 and 64 sources, in any order."""
-    search, scorer, sources = _search(node), _scorer(), _sources()
+    search, scorer, sources = _search(node), small_scorer(), _sources()
     wanted = [generate(scorer, search, [s], batch_tokens=1)[0] for s in sources]
     for rows in (7, 64):
         order = torch.randperm(len(sources), generator=torch.Generator().manual_seed(rows)).tolist()
@@ -81,14 +81,14 @@ def alone_or_together(kind: str, node: Node, site: str) -> None:
 @applies_to("search")
 def true_scores(kind: str, node: Node, site: str) -> None:
     """Hypotheses come best first, within the limits, each with the log-probability that one pass over it gives."""
-    scorer, sources = _scorer(), _sources()
+    scorer, sources = small_scorer(), _sources()
     limits = [1 + i % 7 for i in range(len(sources))]
     for i, found in enumerate(_search(node)(scorer, sources, limits)):
         assert found, f"source {i}: no hypothesis"
         scores = [h.score for h in found]
         assert scores == sorted(scores, reverse=True), f"source {i}: scores {scores} aren't best first"
         for h in found:
-            assert not {_PAD, _SOS, _EOS} & set(h.tokens), f"source {i}: special tokens in {h.tokens}"
+            assert not {PAD, SOS, EOS} & set(h.tokens), f"source {i}: special tokens in {h.tokens}"
             length = len(h.tokens) + h.is_finished
             assert length <= limits[i], f"source {i}: {length} tokens with EOS, more than {limits[i]}"
             assert h.is_finished or length == limits[i], f"source {i}: {h.tokens} neither ends nor reaches {limits[i]}"
