@@ -9,14 +9,13 @@ import gc
 import importlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks.child import Child
 
 Decode = Callable[[Sequence[Sequence[int]], str, int], list[list[int]]]
 """Sources, ``greedy`` or ``beam``, tokens of each output."""
@@ -54,55 +53,19 @@ class Turn:
     tokens: list[list[int]]
 
 
-class Running:
-    """A contender's process.
-
-    Raises:
-        RuntimeError: It ended by itself; its last words are in the text.
-    """
+class Running(Child):
+    """A contender's process."""
 
     def __init__(self, name: str, job: Job) -> None:
-        self.name = name
-        self.log = Path(job.folder) / f"{name}.log"
-        place = Path(job.folder) / f"{name}.json"
+        folder = Path(job.folder)
+        place = folder / f"{name}.json"
         place.write_text(json.dumps(asdict(job)))
-        read, write = os.pipe()
-        environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.decode.worker", str(place), str(write)],
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                text=True,
-                pass_fds=(write,),
-            )
-        os.close(write)
-        self.reports = os.fdopen(read)
-        self._answer()
+        threads = {"OMP_NUM_THREADS": str(job.threads)}
+        super().__init__(name, "benchmarks.decode.worker", place, folder / f"{name}.log", "decoding", threads)
 
     def turn(self, sources: Sequence[Sequence[int]], task: str, n_tokens: int) -> Turn:
         """Decode one batch."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([sources, task, n_tokens]) + "\n")
-        self.process.stdin.flush()
-        return Turn(**json.loads(self._answer()))
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
-        self.reports.close()
-
-    def _answer(self) -> str:
-        line = self.reports.readline()
-        if not line:
-            self.process.wait()
-            words = self.log.read_text(errors="replace").strip()[-2000:]
-            raise RuntimeError(f"{self.name}: exit {self.process.returncode} while decoding: {words}")
-        return line
+        return Turn(**self.ask(json.dumps([sources, task, n_tokens])))
 
 
 def main(arguments: Sequence[str]) -> None:

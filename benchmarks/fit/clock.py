@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from benchmarks.child import Child
 from benchmarks.fit.work import Job
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -101,50 +98,13 @@ class Clock:
         self._goal, self._lap, self._since = int(order), [0, 0, 0.0], self.now()
 
 
-class Running:
-    """A contender's process, warmed up.
-
-    Raises:
-        RuntimeError: It ended by itself; its last words are in the text.
-    """
+class Running(Child):
+    """A contender's process, warmed up."""
 
     def __init__(self, job: Job) -> None:
-        self.job = job
-        self.log = Path(job.folder) / "log.txt"
-        read, write = os.pipe()
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.fit.contender", str(job.save()), str(write)],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                text=True,
-                pass_fds=(write,),
-            )
-        os.close(write)
-        self.reports = os.fdopen(read)
-        self._answer()
+        name = f"{job.contender}, {job.precision}"
+        super().__init__(name, "benchmarks.fit.contender", job.save(), Path(job.folder) / "log.txt", "training")
 
     def turn(self, tokens: int) -> Lap:
         """Train until so many target tokens are done."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{tokens}\n")
-        self.process.stdin.flush()
-        return Lap(**json.loads(self._answer()))
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
-        self.reports.close()
-
-    def _answer(self) -> str:
-        line = self.reports.readline()
-        if not line:
-            self.process.wait()
-            words = self.log.read_text(errors="replace").strip()[-2000:]
-            raise RuntimeError(
-                f"{self.job.contender}, {self.job.precision}: exit {self.process.returncode} while training: {words}"
-            )
-        return line
+        return Lap(**self.ask(str(tokens)))
