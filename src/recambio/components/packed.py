@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import warnings
 from abc import ABC, abstractmethod
@@ -14,6 +15,10 @@ WeightPrecision = Literal["32", "bf16", "int8"]
 """Of the weights alone: whoever multiplies gets and gives float32."""
 
 _LEVELS = 127
+"""Of 8 bits with a sign."""
+
+_FEWER_LEVELS = 63
+"""So many that the sum of two products of 8-bit numbers fits into 16 bits."""
 
 
 class Product(ABC):
@@ -31,7 +36,7 @@ def product(weight: Tensor, bias: Tensor | None, precision: WeightPrecision) -> 
         weight: (out, in).
         bias: (out,) or None.
         precision: ``32`` changes nothing but rounding; ``bf16`` rounds weights and inputs to bfloat16; ``int8`` weights to 8 bits with a
-            scale for each output, and inputs with a scale for each row.
+            scale for each output, and inputs with a scale for each row, to 7 bits where the processor needs that.
 
     Raises:
         ValueError: This machine or this torch can't.
@@ -42,8 +47,11 @@ def product(weight: Tensor, bias: Tensor | None, precision: WeightPrecision) -> 
         return None
     weight, bias = weight.detach(), None if bias is None else bias.detach()
     if precision == "int8":
-        return _Int8(weight, bias)
-    if weight.device.type == "cpu" and _can_pack():
+        return _Int8(weight, bias, _input_levels())
+    can_pack = weight.device.type == "cpu" and _can_pack()
+    if precision == "bf16" and can_pack and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return _Rounded(weight, bias)
+    if can_pack:
         return _Packed(weight, bias, torch.bfloat16 if precision == "bf16" else torch.float32)
     return _BFloat16(weight, bias) if precision == "bf16" else None
 
@@ -66,6 +74,7 @@ def _can_pack() -> bool:
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
     )
 
 
@@ -97,13 +106,44 @@ class _BFloat16(Product):
         return nn.functional.linear(x.bfloat16(), self.weight, self.bias).float()
 
 
+class _Rounded(Product):
+    """The same rounding where the processor has no products of bfloat16: torch's own are many times slower there than float32."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.run = _Packed(weight.bfloat16().float(), None if bias is None else bias.bfloat16().float(), torch.float32)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.run(x.bfloat16().float()).bfloat16().float()
+
+
+@functools.cache
+def _input_levels() -> int:
+    """How finely inputs can be rounded.
+
+    Processors without VNNI add pairs of products in 16 bits, where twice 255 * 127 comes out as 32,767: no error is raised, numbers are
+    just wrong. Whether this one does, a sum of the largest products says.
+    """
+    ones = torch.ones(1, 64)
+    return (
+        _LEVELS
+        if torch.allclose(_Int8(ones.expand(16, -1), None, _LEVELS)(ones), torch.tensor(64.0))
+        else _FEWER_LEVELS
+    )
+
+
 class _Int8(Product):
     """Sums of 8-bit products are exact integers, so that what a row gives can't depend on how many there are.
 
-    ``y_ro = s_r t_o sum_i round(x_ri / s_r) round(w_oi / t_o) + b_o``, s the largest of a row over 127, t likewise of the weights.
+    ``y_ro = s_r t_o sum_i round(x_ri / s_r) round(w_oi / t_o) + b_o``, s the largest of a row over L, t the largest of an output's weights
+    over 127.
+
+    Args:
+        weight: (out, in).
+        bias: (out,) or None.
+        levels: L.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, levels: int) -> None:
         scales = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / _LEVELS
         engine = torch.backends.quantized.engine
         torch.backends.quantized.engine = "fbgemm"
@@ -116,11 +156,11 @@ class _Int8(Product):
             self.weight = torch.ops.quantized.linear_prepack(rounded, None)
         finally:
             torch.backends.quantized.engine = engine
-        self.bias = bias
+        self.bias, self.levels = bias, levels
         self.run = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
 
     def __call__(self, x: Tensor) -> Tensor:
-        scale = x.abs().amax(-1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny).mul_(1 / _LEVELS)
-        y: Tensor = self.run(x / scale, 1.0, _LEVELS + 1, self.weight)
+        scale = x.abs().amax(-1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny).mul_(1 / self.levels)
+        y: Tensor = self.run(x / scale, 1.0, self.levels + 1, self.weight)
         y.mul_(scale)
         return y if self.bias is None else y.add_(self.bias)
