@@ -197,6 +197,55 @@ def test_batches_hold_every_source_once_within_bounds(lengths: list[int], batch_
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) * width <= batch_tokens
 
 
+class CountingScorer(TableScorer):
+    """Counts the rows of every step, and what enters at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(1, sharpness=1.0)
+        self.rows: list[int] = []
+        self.entered: list[int] = []
+
+    def start(self, sources: Sequence[Sequence[int]], max_length: int) -> Table:
+        self.entered.append(len(sources))
+        return super().start(sources, max_length)
+
+    def step(self, state: Table, tokens: Tensor) -> Tensor:
+        self.rows.append(len(tokens))
+        return super().step(state, tokens)
+
+
+@pytest.mark.parametrize("name", ["greedy", "beam", "diverse_beam"])
+def test_waiting_sources_take_the_places_of_finished_ones(name: str) -> None:
+    sources = [[i, EOS] for i in range(40)]
+    search = SEARCH.create(name)
+    apart, together = CountingScorer(), CountingScorer()
+    wanted = [h for i in range(0, 40, 8) for h in search(apart, sources[i : i + 8], [14] * 8)]
+    found = generate(together, search, sources, batch_tokens=16 * search.width)
+    assert [[h.tokens for h in one] for one in found] == [[h.tokens for h in one] for one in wanted]
+    assert sum(together.entered) == 40 and together.entered[0] == 8 and len(together.entered) > 6
+    assert max(together.rows) == 8 * search.width, "never more than there is room for"
+    assert len(together.rows) < 0.8 * len(apart.rows), "places don't stay empty"
+
+
+def test_a_large_batch_runs_empty_on_a_cpu() -> None:
+    scorer = CountingScorer()
+    generate(scorer, SEARCH.create("greedy"), [[i, EOS] for i in range(100)], batch_tokens=80)
+    assert scorer.entered == [40, 40, 20]
+
+
+def test_padding_goes_with_the_sources_that_needed_it(scorer: ModelScorer) -> None:
+    long, short = [*range(4, 20), EOS], [5, 6, EOS]
+    state = scorer.start([long, short], 8)
+    scorer.step(state, torch.tensor([SOS, SOS]))
+    left = scorer.select(state, torch.tensor([1]))
+    joined = scorer.join(left, scorer.start([[7, EOS]], 8))
+    assert joined.memory_length == 3 and joined.caches[0].cross_attention.k.shape[2] == 3  # type: ignore[attr-defined]
+    alone = scorer.start([short], 8)
+    scorer.step(alone, torch.tensor([SOS]))
+    found, wanted = scorer.step(joined, torch.tensor([9, SOS]))[0], scorer.step(alone, torch.tensor([9]))[0]
+    assert_close(found, wanted)
+
+
 def test_length_limits() -> None:
     assert length_limit(10, 2.0, 10) == 30
     assert length_limit(10, 2.0, 10, 24) == 24

@@ -100,6 +100,14 @@ class Cache(ABC):
     def join(self, other: Cache) -> Cache:
         """This cache's rows followed by those of ``other``, whose rows may hold another number of tokens."""
 
+    def shortened(self, length: int) -> Cache | None:
+        """Of the encoder's output only what stands before position ``length``: beyond it every row has padding, since longer sources left.
+
+        Returns:
+            None where it can't, or needn't know: it then stays as it is.
+        """
+        return None
+
 
 def positions_of(lengths: Tensor, n_new: int) -> Tensor:
     """Positions of the next ``n_new`` tokens of rows that hold ``lengths`` (R,): (R, n_new)."""

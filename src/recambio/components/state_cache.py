@@ -36,6 +36,10 @@ class StateCache(Cache):
         joined = {name: torch.cat([x, other.state[name]]) for name, x in self.state.items()}
         return self._with(joined, torch.cat([self.lengths, other.lengths]))
 
+    def shortened(self, length: int) -> StateCache:
+        """See :meth:`Cache.shortened`: sums hold no padding."""
+        return self
+
     @staticmethod
     def _with(state: dict[str, Tensor], lengths: Tensor) -> StateCache:
         cache = StateCache(**state)

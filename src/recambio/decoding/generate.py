@@ -1,4 +1,4 @@
-"""Many sentences through a search: batched by length, restored to their order."""
+"""Many sentences through a search: the longest first, batched, restored to their order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from recambio.decoding.scorer import Scorer
 from recambio.decoding.searches.base import Hypothesis, Search
+from recambio.decoding.searches.stepwise import Stepwise
 
 
 def length_limit(source_length: int, ratio: float, extra: int, most: int | None = None) -> int:
@@ -29,7 +30,7 @@ def generate(
 
     Args:
         scorer: The model.
-        search: How to search.
+        search: How to search. A :class:`Stepwise` one takes waiting sources in itself; any other gets one batch after another.
         sources: Token ids, EOS included.
         batch_tokens: The most source tokens of a batch, padding and the beam's width counted.
         max_ratio: Target tokens allowed per source token.
@@ -40,18 +41,37 @@ def generate(
         Hypotheses per source, in the order of ``sources``. A source of EOS alone gives an empty hypothesis.
     """
     results: list[list[Hypothesis]] = [[Hypothesis([], 0.0, 0.0, True)] for _ in sources]
-    for batch in batches([len(s) for s in sources], batch_tokens, search.width):
-        limits = [length_limit(len(sources[i]), max_ratio, max_extra, max_length) for i in batch]
-        for i, found in zip(batch, search(scorer, [sources[i] for i in batch], limits), strict=True):
-            results[i] = found
+    lengths = [len(source) for source in sources]
+
+    def limits(batch: Sequence[int]) -> list[int]:
+        return [length_limit(lengths[i], max_ratio, max_extra, max_length) for i in batch]
+
+    def store(batch: Sequence[int], found: Sequence[list[Hypothesis]]) -> None:
+        for i, hypotheses in zip(batch, found, strict=True):
+            results[i] = hypotheses
+
+    if isinstance(search, Stepwise):
+        order = _longest_first(lengths)
+        found = search.run(
+            scorer, [sources[i] for i in order], limits(order), lambda longest: batch_tokens // (longest * search.width)
+        )
+        store(order, found)
+    else:
+        for batch in batches(lengths, batch_tokens, search.width):
+            store(batch, search(scorer, [sources[i] for i in batch], limits(batch)))
     return results
 
 
 def batches(lengths: Sequence[int], batch_tokens: int, width: int) -> Iterator[list[int]]:
     """Indices of the sources with more than EOS, longest first, cut so that rows * longest * width stays in bounds."""
-    order = sorted((i for i, n in enumerate(lengths) if n > 1), key=lambda i: (-lengths[i], i))
+    order = _longest_first(lengths)
     start = 0
     while start < len(order):
         rows = max(1, batch_tokens // (lengths[order[start]] * width))
         yield order[start : start + rows]
         start += rows
+
+
+def _longest_first(lengths: Sequence[int]) -> list[int]:
+    """Indices of the sources with more than EOS."""
+    return sorted((i for i, n in enumerate(lengths) if n > 1), key=lambda i: (-lengths[i], i))

@@ -60,7 +60,10 @@ class DecoderState:
         sizes = counts.tolist()
         if len(set(sizes)) > 1 or len(set(owners.tolist())) < len(owners):
             owners = rows // group
-        lengths = self.lengths[rows]
+        lengths, common = self.lengths[rows], self.common_length
+        if common is None and len(rows) < self.n_rows:
+            shortest, longest = (int(x) for x in lengths.aminmax()) if len(rows) else (0, 0)
+            common = longest if shortest == longest else None
         caches = [
             LayerCaches(
                 c.self_attention.select(rows),
@@ -70,11 +73,13 @@ class DecoderState:
             for c in self.caches
         ]
         tokens = self.memory_tokens[owners] if self.memory_tokens is not None else None
-        return replace(self, caches=caches, lengths=lengths, n_sources=len(owners), memory_tokens=tokens)
+        return replace(
+            self, caches=caches, lengths=lengths, common_length=common, n_sources=len(owners), memory_tokens=tokens
+        )
 
     def join(self, other: DecoderState) -> DecoderState:
         """These rows followed by the other's, whose lengths and source lengths may differ."""
-        mine, theirs = self, other
+        mine, theirs = self._shortened(), other
         if mine.n_rows // max(1, mine.n_sources) != theirs.n_rows // max(1, theirs.n_sources):
             mine, theirs = mine._ungrouped(), theirs._ungrouped()
         longest = max(mine.memory_length, theirs.memory_length)
@@ -104,6 +109,19 @@ class DecoderState:
             longest,
             tokens,
         )
+
+    def _shortened(self) -> DecoderState:
+        """Without the padding of sources that have left."""
+        if self.memory_tokens is None:
+            return self
+        longest = int(self.memory_tokens.sum(1).max()) if self.n_sources else 0
+        if longest in (0, self.memory_length):
+            return self
+        shorter = [c.cross_attention.shortened(longest) for c in self.caches]
+        caches = [replace(c, cross_attention=s) for c, s in zip(self.caches, shorter, strict=True) if s is not None]
+        if len(caches) < len(self.caches):
+            return self
+        return replace(self, caches=caches, memory_length=longest, memory_tokens=self.memory_tokens[:, :longest])
 
     def _ungrouped(self) -> DecoderState:
         """One row of memory per decoder row."""

@@ -200,6 +200,10 @@ class MemoryCache(Cache):
         return MemoryCache(*(torch.cat([_padded(a, longest), _padded(b, longest)])
                              for a, b in ((self.k, other.k), (self.v, other.v))))  # fmt: skip
 
+    def shortened(self, length: int) -> MemoryCache:
+        """See :meth:`Cache.shortened`."""
+        return MemoryCache(self.k[:, :, :length], self.v[:, :, :length])
+
 
 def _padded(x: Tensor, length: int) -> Tensor:
     return torch.nn.functional.pad(x, (0, 0, 0, length - x.shape[2]))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from recambio.decoding.best import best_tokens
 from recambio.decoding.scorer import Scorer
-from recambio.decoding.searches.base import Hypothesis, LengthPenalty, LengthRule, Search
+from recambio.decoding.searches.base import Hypothesis, LengthPenalty, LengthRule
+from recambio.decoding.searches.stepwise import GrowingWalk, Stepwise, Walk
 from recambio.registry import SEARCH, Card
 
 
@@ -24,7 +26,7 @@ from recambio.registry import SEARCH, Card
         fast_path="the beam shares its source's projected memory; caches move only when the order changes; finished sources leave",
     ),
 )
-class Beam(Search):
+class Beam(Stepwise):
     """Beam search over all sources of a batch at once.
 
     At each step the 2 * width best continuations of a source are ranked. Those that end and stand among the first ``width``
@@ -56,119 +58,132 @@ class Beam(Search):
         self.stop = stop
         self.n_best = n_best
 
-    @torch.inference_mode()
-    def __call__(
-        self, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int]
-    ) -> list[list[Hypothesis]]:
-        """See :meth:`Search.__call__`."""
-        k, device, longest = self.width, scorer.device, max(max_lengths)
-        state = scorer.start(sources, longest)
-        state = scorer.select(state, torch.arange(len(sources), device=device).repeat_interleave(k))
-        alive = list(range(len(sources)))
-        finished: list[list[Hypothesis]] = [[] for _ in sources]
-        tokens = torch.full((len(alive) * k,), scorer.sos_id, dtype=torch.long, device=device)
-        # All rows of a source start equal: only the first may continue, or the beam would hold k copies of one hypothesis.
-        sums = torch.full((len(alive), k), -math.inf, device=device)
-        sums[:, 0] = 0.0
-        history = torch.empty(len(alive) * k, 0, dtype=torch.long, device=device)
-        for t in range(1, longest + 1):
-            log_probabilities = scorer.step(state, tokens)
-            vocabulary = log_probabilities.shape[-1]
-            wanted = min(2 * k, vocabulary)
-            # The best of a source are among the best of each of its rows: rank those, not the whole vocabulary of the beam.
-            row_best, row_tokens = best_tokens(log_probabilities, wanted)
-            totals = sums.view(-1, 1) + row_best
-            best, place = totals.view(len(alive), k * wanted).topk(min(2 * k, k * wanted), dim=-1)
-            next_tokens = row_tokens.view(len(alive), k * wanted).gather(1, place)
-            parents = place // wanted
-            is_end = next_tokens == scorer.eos_id
-            at_limit = [t >= max_lengths[i] for i in alive]
-            if bool(is_end[:, :k].any()) or any(at_limit):
-                self._finish(scorer, alive, at_limit, best, next_tokens, parents, history, t, finished)
-            # The best k that go on, in rank order: an ended or impossible one sorts last, ties keep their order.
-            order = (is_end | best.isneginf()).to(torch.int8).argsort(dim=1, stable=True)[:, :k]
-            sums = best.gather(1, order).masked_fill(is_end.gather(1, order), -math.inf)
-            next_tokens = next_tokens.gather(1, order)
-            parents = parents.gather(1, order)
-            # The order within a beam is nobody's business: a child that stands where its parent stood moves no cache.
-            order = in_their_parents_place(parents)
-            sums, next_tokens, parents = (x.gather(1, order) for x in (sums, next_tokens, parents))
-            staying = self._staying(alive, at_limit, sums, finished, max_lengths)
-            if not staying:
-                break
-            offsets = torch.arange(len(alive), device=device)[:, None] * k
-            rows = parents + offsets
-            if len(staying) < len(alive):
-                kept = torch.tensor(staying, device=device)
-                rows, sums, next_tokens = rows[kept], sums[kept], next_tokens[kept]
-                alive = [alive[s] for s in staying]
-            rows = rows.reshape(-1)
-            tokens = next_tokens.reshape(-1)
-            state = scorer.select(state, rows)
-            history = torch.cat([history[rows], tokens[:, None]], dim=1)
-        ranked = [sorted(hypotheses, key=lambda h: -h.score)[: self.n_best] for hypotheses in finished]
-        return ranked
+    def walk(self, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int]) -> Walk:
+        """See :meth:`Stepwise.walk`."""
+        return BeamWalk(self, scorer, sources, max_lengths)
 
-    def _finish(
-        self,
-        scorer: Scorer[Any],
-        alive: list[int],
-        at_limit: list[bool],
-        best: torch.Tensor,
-        next_tokens: torch.Tensor,
-        parents: torch.Tensor,
-        history: torch.Tensor,
-        length: int,
-        finished: list[list[Hypothesis]],
+
+class Candidates(NamedTuple):
+    """What the sources of a batch may go on with, the first choice first: (M, Q) each.
+
+    Attributes:
+        sums: Log-probability of the whole; -inf for what is impossible.
+        tokens: The last one.
+        parents: The place in the beam that it continues.
+    """
+
+    sums: Tensor
+    tokens: Tensor
+    parents: Tensor
+
+    def at(self, places: Tensor) -> Candidates:
+        """Those at these places (M, Q')."""
+        return Candidates(*(x.gather(1, places) for x in self))
+
+
+class BeamWalk(GrowingWalk):
+    """M sources in the batch, k places in each beam."""
+
+    def __init__(
+        self, search: Beam, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int]
     ) -> None:
-        """Store what ends at this step; at the length limit also what is cut there, ranked after what ended."""
-        k = self.width
-        sums, ids, origin = best.tolist(), next_tokens.tolist(), parents.tolist()
-        for s, i in enumerate(alive):
-            for rank in range(len(ids[s])):
-                ends = ids[s][rank] == scorer.eos_id
-                if not math.isfinite(sums[s][rank]) or not (ends and rank < k):
-                    continue
-                words = history[s * k + origin[s][rank]].tolist()
-                finished[i].append(Hypothesis(words, sums[s][rank], sums[s][rank] / self.penalty(length), True))
-            if at_limit[s]:
-                for rank in range(len(ids[s])):
-                    if len(finished[i]) >= self.n_best:
-                        break
-                    if ids[s][rank] != scorer.eos_id and math.isfinite(sums[s][rank]):
-                        words = [*history[s * k + origin[s][rank]].tolist(), ids[s][rank]]
-                        finished[i].append(
-                            Hypothesis(words, sums[s][rank], sums[s][rank] / self.penalty(length), False)
-                        )
+        super().__init__(scorer, sources, max_lengths, search.width)
+        self.search = search
+        self.sums = torch.empty(0, self.width, device=scorer.device)
+        # With each hypothesis what it lacks, which counts before its score.
+        self.found: list[list[tuple[int, Hypothesis]]] = [[] for _ in max_lengths]
 
-    def _staying(
-        self,
-        alive: list[int],
-        at_limit: list[bool],
-        sums: torch.Tensor,
-        finished: list[list[Hypothesis]],
-        max_lengths: Sequence[int],
-    ) -> list[int]:
+    def enter(self, sources: Sequence[int]) -> None:
+        """See :meth:`Walk.enter`."""
+        super().enter(sources)
+        # All rows of a source start equal: only the first may continue, or the beam would hold k copies of one hypothesis.
+        sums = torch.full((len(sources), self.width), -math.inf, device=self.sums.device)
+        sums[:, 0] = 0.0
+        self.sums = torch.cat([self.sums, sums])
+
+    def candidates(self, log_probabilities: Tensor) -> Candidates:
+        """The 2k best of each source; log_probabilities: (M * k, V)."""
+        k, n_sources = self.width, len(self.alive)
+        wanted = min(2 * k, log_probabilities.shape[-1])
+        # The best of a source are among the best of each of its rows: rank those, not the whole vocabulary of the beam.
+        values, tokens = best_tokens(log_probabilities, wanted)
+        totals = (self.sums.view(-1, 1) + values).view(n_sources, k * wanted)
+        sums, place = totals.topk(min(2 * k, k * wanted), dim=-1)
+        return Candidates(sums, tokens.view(n_sources, -1).gather(1, place), place // wanted)
+
+    def lacking(self) -> list[list[int]] | None:
+        """What each of the last candidates lacks of what it must say; None where nothing must be said."""
+        return None
+
+    def follow(self, places: Tensor) -> None:
+        """The beams are now the candidates at these places (M, k): for what a walk keeps besides."""
+
+    def keep(self, sources: Tensor) -> None:
+        """Only these of the M sources stay: for what a walk keeps besides."""
+
+    def advance(self, log_probabilities: Tensor) -> Tensor | None:
+        """See :meth:`Walk.advance`."""
+        k = self.width
+        candidates = self.candidates(log_probabilities)
+        is_end = candidates.tokens == self.scorer.eos_id
+        at_limit = self.grow()
+        if any(at_limit) or bool(is_end[:, :k].any()):
+            self._finish(candidates, at_limit)
+        # The first k that go on: an ended or impossible one sorts last, the others keep their order.
+        order = (is_end | candidates.sums.isneginf()).to(torch.int8).argsort(dim=1, stable=True)[:, :k]
+        # The order within a beam is nobody's business: a child that stands where its parent stood moves no cache.
+        order = order.gather(1, in_their_parents_place(candidates.parents.gather(1, order)))
+        going = candidates.at(order)
+        self.sums = going.sums.masked_fill(is_end.gather(1, order), -math.inf)
+        self.follow(order)
+        kept, rows = self.go_on(self._staying(at_limit), going.parents, going.tokens)
+        if kept is not None:
+            self.sums = self.sums[kept]
+            self.keep(kept)
+        return rows
+
+    def results(self) -> list[list[Hypothesis]]:
+        """See :meth:`Walk.results`."""
+        n_best = self.search.n_best
+        return [[h for _, h in sorted(found, key=lambda x: (x[0], -x[1].score))[:n_best]] for found in self.found]
+
+    def _finish(self, candidates: Candidates, at_limit: list[bool]) -> None:
+        """Store what ends at this step; at the length limit also what is cut there, if too little has ended."""
+        sums, tokens, parents = (x.tolist() for x in candidates)
+        lacking = self.lacking()
+        for s, (i, length) in enumerate(zip(self.alive, self.lengths, strict=True)):
+            cut: list[tuple[int, Hypothesis]] = []
+            for rank, (total, token) in enumerate(zip(sums[s], tokens[s], strict=True)):
+                ends = token == self.scorer.eos_id
+                if not math.isfinite(total) or not (at_limit[s] or (ends and rank < self.width)):
+                    continue
+                words, score = self.said(s, parents[s][rank]), total / self.search.penalty(length)
+                if not ends:
+                    missing = 0 if lacking is None else lacking[s][rank]
+                    cut.append((missing, Hypothesis([*words, token], total, score, False)))
+                elif rank < self.width:
+                    self.found[i].append((0, Hypothesis(words, total, score, True)))
+            cut.sort(key=lambda item: (item[0], -item[1].score))
+            self.found[i] += cut[: max(0, self.search.n_best - len(self.found[i]))]
+
+    def _staying(self, at_limit: list[bool]) -> list[int]:
         """Places in ``alive`` of the sources that go on."""
-        staying = []
         best_open: list[float] | None = None
-        for s, i in enumerate(alive):
-            if at_limit[s]:
-                continue
-            if len(finished[i]) >= self.width:
-                if self.stop == "width":
-                    continue
+        staying = []
+        for s, i in enumerate(self.alive):
+            is_full = len(self.found[i]) >= self.width
+            if is_full and not at_limit[s] and self.search.stop == "exact":
                 if best_open is None:
-                    best_open = sums.max(dim=1).values.tolist()
+                    best_open = self.sums.max(dim=1).values.tolist()
                 # A sum only falls and the penalty only grows: no open hypothesis can end above this.
-                bound = best_open[s] / self.penalty(max_lengths[i])
-                if bound <= sorted((h.score for h in finished[i]), reverse=True)[self.width - 1]:
-                    continue
-            staying.append(s)
+                bound = best_open[s] / self.search.penalty(self.max_lengths[i])
+                is_full = bound <= sorted((h.score for _, h in self.found[i]), reverse=True)[self.width - 1]
+            if not at_limit[s] and not is_full:
+                staying.append(s)
         return staying
 
 
-def in_their_parents_place(parents: torch.Tensor) -> torch.Tensor:
+def in_their_parents_place(parents: Tensor) -> Tensor:
     """An order of the new beam in which the first child of each parent stands at the parent's place.
 
     Args:

@@ -12,11 +12,11 @@ from torch import Tensor
 from recambio.decoding.best import best_tokens
 from recambio.decoding.required import PhraseTables, Spelling, unwrapped
 from recambio.decoding.scorer import Scorer
-from recambio.decoding.searches.base import Hypothesis, Search
-from recambio.decoding.searches.beam import Beam
+from recambio.decoding.searches.beam import Beam, BeamWalk, Candidates
+from recambio.decoding.searches.stepwise import Stepwise, Walk
 
 
-class ConstrainedBeam(Search):
+class ConstrainedBeam(Stepwise):
     """Lexically constrained decoding with dynamic beam allocation.
 
     A hypothesis belongs to the bank of as many tokens of its phrases as it has said. Its continuations are its best tokens and those that
@@ -38,76 +38,72 @@ class ConstrainedBeam(Search):
     """
 
     def __init__(self, beam: Beam, spelling: Spelling) -> None:
-        self.width, self.penalty, self.stop, self.n_best = beam.width, beam.penalty, beam.stop, beam.n_best
-        self.spelling = spelling
+        self.beam, self.spelling = beam, spelling
+        self.width = beam.width
 
-    @torch.inference_mode()
-    def __call__(
-        self, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int]
-    ) -> list[list[Hypothesis]]:
-        """See :meth:`Search.__call__`. A source with phrases is a :class:`recambio.decoding.required.Required`."""
-        k, device, longest = self.width, scorer.device, max(max_lengths)
-        tables = PhraseTables(sources, self.spelling.symbols, device)
-        state = scorer.start([unwrapped(s) for s in sources], longest)
-        state = scorer.select(state, torch.arange(len(sources), device=device).repeat_interleave(k))
-        alive = list(range(len(sources)))
-        # With each hypothesis the number of phrases that it lacks.
-        found: list[list[tuple[int, Hypothesis]]] = [[] for _ in sources]
-        tokens = torch.full((len(alive) * k,), scorer.sos_id, dtype=torch.long, device=device)
-        # All rows of a source start equal: only the first may continue, or the beam would hold k copies of one hypothesis.
-        sums = torch.full((len(alive), k), -math.inf, device=device)
-        sums[:, 0] = 0.0
-        places = tables.start[:, None].expand(-1, k, -1)
-        history = torch.empty(len(alive) * k, 0, dtype=torch.long, device=device)
-        for t in range(1, longest + 1):
-            ids, values = self._candidates(scorer.step(state, tokens), places, tables, scorer.eos_id)
-            width = ids.shape[-1]
-            after = tables.read(places, ids)
-            totals = (sums[..., None] + values).flatten(1)
-            order = _allotted(totals, tables.met(after).flatten(1))[:, : 2 * k]
-            best, ids, parents = totals.gather(1, order), ids.flatten(1).gather(1, order), order // width
-            after = after.flatten(1, 2).gather(1, order[..., None].expand(-1, -1, places.shape[-1]))
-            is_end = ids == scorer.eos_id
-            at_limit = [t >= max_lengths[i] for i in alive]
-            if bool(is_end[:, :k].any()) or any(at_limit):
-                rows = history.view(len(alive), k, -1)
-                self._finish(scorer.eos_id, alive, at_limit, best, ids, parents, tables.missing(after), rows, found)
-            # The first k that go on: an ended or impossible one sorts last, the others keep their order.
-            going = (is_end | best.isneginf()).to(torch.int8).argsort(dim=1, stable=True)[:, :k]
-            sums = best.gather(1, going).masked_fill(is_end.gather(1, going), -math.inf)
-            next_tokens, parents = ids.gather(1, going), parents.gather(1, going)
-            places = after.gather(1, going[..., None].expand(-1, -1, places.shape[-1]))
-            staying = self._staying(alive, at_limit, sums, found, max_lengths)
-            if not staying:
-                break
-            rows = parents + torch.arange(len(alive), device=device)[:, None] * k
-            if len(staying) < len(alive):
-                kept = torch.tensor(staying, device=device)
-                rows, sums, next_tokens, places = rows[kept], sums[kept], next_tokens[kept], places[kept]
-                alive = [alive[s] for s in staying]
-            rows, tokens = rows.reshape(-1), next_tokens.reshape(-1)
-            state = scorer.select(state, rows)
-            history = torch.cat([history[rows], tokens[:, None]], dim=1)
-        return [[h for _, h in sorted(f, key=lambda item: (item[0], -item[1].score))[: self.n_best]] for f in found]
+    def walk(self, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int]) -> Walk:
+        """See :meth:`Stepwise.walk`. A source with phrases is a :class:`recambio.decoding.required.Required`."""
+        return _ConstrainedWalk(self, scorer, sources, max_lengths)
 
-    def _candidates(
-        self, log_probabilities: Tensor, places: Tensor, tables: PhraseTables, eos_id: int
-    ) -> tuple[Tensor, Tensor]:
+
+class _ConstrainedWalk(BeamWalk):
+    """A beam with, for each row, the places (M, k, C) at which its text stands in each of the source's phrases."""
+
+    def __init__(
+        self,
+        search: ConstrainedBeam,
+        scorer: Scorer[Any],
+        sources: Sequence[Sequence[int]],
+        max_lengths: Sequence[int],
+    ) -> None:
+        super().__init__(search.beam, scorer, [unwrapped(s) for s in sources], max_lengths)
+        self.goes_on = search.spelling.goes_on.to(scorer.device)
+        self.tables = PhraseTables(sources, search.spelling.symbols, scorer.device)
+        self.places = self.tables.start[:0, None].expand(-1, self.width, -1)
+        # The places of the last candidates, (M, Q, C).
+        self.after = self.places
+
+    def enter(self, sources: Sequence[int]) -> None:
+        """See :meth:`Walk.enter`."""
+        super().enter(sources)
+        places = self.tables.start[list(sources), None].expand(-1, self.width, -1)
+        self.places = torch.cat([self.places, places])
+
+    def candidates(self, log_probabilities: Tensor) -> Candidates:
+        """The first 2k in the order of the banks."""
+        tokens, values = self._continuations(log_probabilities)
+        after = self.tables.read(self.places, tokens)
+        totals = (self.sums[..., None] + values).flatten(1)
+        order = _allotted(totals, self.tables.met(after).flatten(1))[:, : 2 * self.width]
+        self.after = _rows(after.flatten(1, 2), order)
+        return Candidates(totals.gather(1, order), tokens.flatten(1).gather(1, order), order // tokens.shape[-1])
+
+    def lacking(self) -> list[list[int]]:
+        """See :meth:`BeamWalk.lacking`: phrases."""
+        return self.tables.missing(self.after).tolist()  # type: ignore[no-any-return]
+
+    def follow(self, places: Tensor) -> None:
+        """See :meth:`BeamWalk.follow`."""
+        self.places = _rows(self.after, places)
+
+    def keep(self, sources: Tensor) -> None:
+        """See :meth:`BeamWalk.keep`."""
+        self.places = self.places[sources]
+
+    def _continuations(self, log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
         """What each row may go on with, no token twice.
 
         Args:
             log_probabilities: (M * k, V)
-            places: (M, k, C)
-            tables: The phrases.
-            eos_id: Impossible where a phrase is missing.
 
         Returns:
             Tokens and their log-probabilities, (M, k, Q) each; -inf where there is none.
         """
+        places, tables = self.places, self.tables
         n_rows, vocabulary = log_probabilities.shape
         if places.shape[-1]:
             is_open = tables.missing(places).view(-1, 1) > 0
-            is_eos = torch.arange(vocabulary, device=is_open.device) == eos_id
+            is_eos = torch.arange(vocabulary, device=is_open.device) == self.scorer.eos_id
             log_probabilities = log_probabilities.masked_fill(is_open & is_eos, -math.inf)
         values, ids = best_tokens(log_probabilities, min(2 * self.width, vocabulary))
         proposed = tables.proposals[places].view(n_rows, -1)
@@ -115,7 +111,7 @@ class ConstrainedBeam(Search):
             # The last word of a phrase must be able to end there, even if none of the row's best tokens lets it.
             is_pending = tables.is_pending[places].any(-1).view(-1)
             closing = torch.full_like(proposed[:, :1], -1)
-            others = log_probabilities[is_pending].masked_fill(self.spelling.goes_on.to(closing.device), -math.inf)
+            others = log_probabilities[is_pending].masked_fill(self.goes_on, -math.inf)
             closing[is_pending] = others.argmax(-1, keepdim=True)
             proposed = torch.cat([proposed, closing], dim=1)
         repeats = (proposed[:, :, None] == proposed[:, None]).tril(-1).any(-1)
@@ -125,55 +121,10 @@ class ConstrainedBeam(Search):
         shape = (*places.shape[:2], -1)
         return torch.cat([ids, proposed], dim=1).view(shape), torch.cat([values, added], dim=1).view(shape)
 
-    def _finish(
-        self,
-        eos_id: int,
-        alive: list[int],
-        at_limit: list[bool],
-        best: Tensor,
-        ids: Tensor,
-        parents: Tensor,
-        missing: Tensor,
-        history: Tensor,
-        found: list[list[tuple[int, Hypothesis]]],
-    ) -> None:
-        """Store what ends at this step; at the length limit also what is cut there, after what ended."""
-        length = history.shape[-1] + 1
-        columns = zip(best.tolist(), ids.tolist(), parents.tolist(), missing.tolist(), strict=True)
-        for s, (i, ranked) in enumerate(zip(alive, columns, strict=True)):
-            cut: list[tuple[int, Hypothesis]] = []
-            for rank, (total, token, parent, n_missing) in enumerate(zip(*ranked, strict=True)):
-                if not math.isfinite(total):
-                    continue
-                words, score = history[s, parent].tolist(), total / self.penalty(length)
-                if token != eos_id:
-                    cut.append((n_missing, Hypothesis([*words, token], total, score, False)))
-                elif rank < self.width:
-                    found[i].append((0, Hypothesis(words, total, score, True)))
-            if at_limit[s]:
-                cut.sort(key=lambda item: (item[0], -item[1].score))
-                found[i] += cut[: max(0, self.n_best - len(found[i]))]
 
-    def _staying(
-        self,
-        alive: list[int],
-        at_limit: list[bool],
-        sums: Tensor,
-        found: list[list[tuple[int, Hypothesis]]],
-        max_lengths: Sequence[int],
-    ) -> list[int]:
-        """Places in ``alive`` of the sources that go on."""
-        best_open = sums.max(dim=1).values.tolist()
-        staying = []
-        for s, i in enumerate(alive):
-            is_full = len(found[i]) >= self.width
-            if is_full and self.stop == "exact":
-                # A sum only falls and the penalty only grows: no open hypothesis can end above this.
-                bound = best_open[s] / self.penalty(max_lengths[i])
-                is_full = bound <= sorted((h.score for _, h in found[i]), reverse=True)[self.width - 1]
-            if not at_limit[s] and not is_full:
-                staying.append(s)
-        return staying
+def _rows(x: Tensor, places: Tensor) -> Tensor:
+    """x: (M, Q, C) at places (M, Q'). Returns: (M, Q', C)."""
+    return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def _allotted(totals: Tensor, banks: Tensor) -> Tensor:

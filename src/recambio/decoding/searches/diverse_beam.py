@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from recambio.decoding.scorer import Scorer
-from recambio.decoding.searches.base import Hypothesis, LengthPenalty, LengthRule, Search
+from recambio.decoding.searches.base import Hypothesis, LengthPenalty, LengthRule
+from recambio.decoding.searches.stepwise import GrowingWalk, Stepwise, Walk
 from recambio.registry import SEARCH, Card
 
 
@@ -25,7 +26,7 @@ from recambio.registry import SEARCH, Card
         fast_path="all groups advance in one step of the model; they share their source's projected memory; finished sources leave",
     ),
 )
-class DiverseBeam(Search):
+class DiverseBeam(Stepwise):
     """Diverse beam search with Hamming diversity.
 
     The ``width`` partial hypotheses of a source form ``groups`` beams of equal size. At each step they choose in turn, and a word that
@@ -66,53 +67,63 @@ class DiverseBeam(Search):
         self.penalty = LengthPenalty(length_penalty, normalize)
         self.stop, self.n_best = stop, n_best
 
-    @torch.inference_mode()
-    def __call__(
-        self, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int]
-    ) -> list[list[Hypothesis]]:
-        """See :meth:`Search.__call__`."""
-        n_groups, k, device, longest = self.groups, self.width // self.groups, scorer.device, max(max_lengths)
-        state = scorer.start(sources, longest)
-        state = scorer.select(state, torch.arange(len(sources), device=device).repeat_interleave(self.width))
-        alive = list(range(len(sources)))
-        finished: list[list[list[Hypothesis]]] = [[[] for _ in range(n_groups)] for _ in sources]
-        tokens = torch.full((len(alive) * self.width,), scorer.sos_id, dtype=torch.long, device=device)
+    def walk(self, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int]) -> Walk:
+        """See :meth:`Stepwise.walk`."""
+        return _DiverseWalk(self, scorer, sources, max_lengths)
+
+
+class _DiverseWalk(GrowingWalk):
+    """M sources in the batch, G groups of k places each."""
+
+    def __init__(
+        self,
+        search: DiverseBeam,
+        scorer: Scorer[Any],
+        sources: Sequence[Sequence[int]],
+        max_lengths: Sequence[int],
+    ) -> None:
+        super().__init__(scorer, sources, max_lengths, search.width)
+        self.search, self.k = search, search.width // search.groups
+        self.sums = torch.empty(0, search.groups, self.k, device=scorer.device)
+        self.found: list[list[list[Hypothesis]]] = [[[] for _ in range(search.groups)] for _ in max_lengths]
+
+    def enter(self, sources: Sequence[int]) -> None:
+        """See :meth:`Walk.enter`."""
+        super().enter(sources)
         # The rows of a group start equal: only the first may continue, or the group would hold k copies of one hypothesis.
-        sums = torch.full((len(alive), n_groups, k), -math.inf, device=device)
+        sums = self.sums.new_full((len(sources), *self.sums.shape[1:]), -math.inf)
         sums[:, :, 0] = 0.0
-        history = torch.empty(len(tokens), 0, dtype=torch.long, device=device)
-        for t in range(1, longest + 1):
-            log_probabilities = scorer.step(state, tokens).view(len(alive), n_groups, k, -1)
-            at_limit = [t >= max_lengths[i] for i in alive]
-            chosen = torch.zeros(len(alive), log_probabilities.shape[-1], device=device)
-            next_tokens = torch.empty(len(alive), n_groups, k, dtype=torch.long, device=device)
-            parents = torch.empty_like(next_tokens)
-            for g in range(n_groups):
-                best, ids, origin = self._candidates(log_probabilities[:, g], sums[:, g], chosen)
-                is_end = ids == scorer.eos_id
-                if bool(is_end[:, :k].any()) or any(at_limit):
-                    place = origin + (torch.arange(len(alive), device=device)[:, None] * n_groups + g) * k
-                    self._finish(scorer.eos_id, alive, g, at_limit, best, ids, history, place, t, finished)
-                # The best k that go on, in rank order: an ended or impossible one sorts last, ties keep their order.
-                is_out = is_end | best.isneginf()
-                order = is_out.to(torch.int8).argsort(dim=1, stable=True)[:, :k]
-                going = best.gather(1, order).masked_fill(is_out.gather(1, order), -math.inf)
-                going = self._stopped(alive, g, going, finished, max_lengths)
-                sums[:, g], next_tokens[:, g], parents[:, g] = going, ids.gather(1, order), origin.gather(1, order)
-                chosen.scatter_add_(1, next_tokens[:, g], going.isfinite().float())
-            is_open = sums.isfinite().flatten(1).any(1).tolist()
-            staying = [s for s, i in enumerate(alive) if is_open[s] and not at_limit[s]]
-            if not staying:
-                break
-            rows = parents + torch.arange(len(alive) * n_groups, device=device).view(-1, n_groups, 1) * k
-            if len(staying) < len(alive):
-                kept = torch.tensor(staying, device=device)
-                rows, sums, next_tokens = rows[kept], sums[kept], next_tokens[kept]
-                alive = [alive[s] for s in staying]
-            rows, tokens = rows.reshape(-1), next_tokens.reshape(-1)
-            state = scorer.select(state, rows)
-            history = torch.cat([history[rows], tokens[:, None]], dim=1)
-        return [self._best(groups) for groups in finished]
+        self.sums = torch.cat([self.sums, sums])
+
+    def advance(self, log_probabilities: Tensor) -> Tensor | None:
+        """See :meth:`Walk.advance`."""
+        (n_sources, n_groups, k), device = self.sums.shape, self.sums.device
+        log_probabilities = log_probabilities.view(n_sources, n_groups, k, -1)
+        at_limit = self.grow()
+        chosen = torch.zeros(n_sources, log_probabilities.shape[-1], device=device)
+        tokens = torch.empty(n_sources, n_groups, k, dtype=torch.long, device=device)
+        parents = torch.empty_like(tokens)
+        for g in range(n_groups):
+            best, ids, origin = self._candidates(log_probabilities[:, g], self.sums[:, g], chosen)
+            is_end = ids == self.scorer.eos_id
+            if bool(is_end[:, :k].any()) or any(at_limit):
+                self._finish(g, at_limit, best, ids, origin)
+            # The best k that go on, in rank order: an ended or impossible one sorts last, ties keep their order.
+            is_out = is_end | best.isneginf()
+            order = is_out.to(torch.int8).argsort(dim=1, stable=True)[:, :k]
+            going = self._stopped(g, best.gather(1, order).masked_fill(is_out.gather(1, order), -math.inf))
+            self.sums[:, g], tokens[:, g], parents[:, g] = going, ids.gather(1, order), origin.gather(1, order) + g * k
+            chosen.scatter_add_(1, tokens[:, g], going.isfinite().float())
+        is_open = self.sums.isfinite().flatten(1).any(1).tolist()
+        staying = [s for s in range(n_sources) if is_open[s] and not at_limit[s]]
+        kept, rows = self.go_on(staying, parents.flatten(1), tokens.flatten(1))
+        if kept is not None:
+            self.sums = self.sums[kept]
+        return rows
+
+    def results(self) -> list[list[Hypothesis]]:
+        """See :meth:`Walk.results`."""
+        return [self._best(groups) for groups in self.found]
 
     def _candidates(self, log_probabilities: Tensor, sums: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The 2k best continuations of a group, best first, by log-probability less what earlier groups make them cost.
@@ -129,61 +140,40 @@ class DiverseBeam(Search):
         totals = sums[:, :, None] + log_probabilities
         wanted = min(2 * k, k * vocabulary)
         # As in `beam`: the best of a group are among the best of each row.
-        row_best, row_tokens = (totals - self.strength * chosen[:, None]).topk(min(2 * k, vocabulary), dim=-1)
+        row_best, row_tokens = (totals - self.search.strength * chosen[:, None]).topk(min(2 * k, vocabulary), dim=-1)
         place = row_best.flatten(1).topk(min(wanted, row_best[0].numel()), dim=-1).indices
         ids = row_tokens.flatten(1).gather(1, place)
         origin = place // row_best.shape[-1]
         return totals.flatten(1).gather(1, origin * vocabulary + ids), ids, origin
 
-    def _finish(
-        self,
-        eos_id: int,
-        alive: list[int],
-        group: int,
-        at_limit: list[bool],
-        best: Tensor,
-        ids: Tensor,
-        history: Tensor,
-        place: Tensor,
-        length: int,
-        finished: list[list[list[Hypothesis]]],
-    ) -> None:
-        """Store what ends at this step; at the length limit also what is cut there, ranked after what ended."""
-        k = self.width // self.groups
-        candidates = zip(best.tolist(), ids.tolist(), place.tolist(), strict=True)
-        for s, (i, ranked) in enumerate(zip(alive, candidates, strict=True)):
-            found = finished[i][group]
+    def _finish(self, group: int, at_limit: list[bool], best: Tensor, ids: Tensor, origin: Tensor) -> None:
+        """Store what ends at this step; at the length limit also what is cut there, if too little has ended."""
+        candidates = zip(best.tolist(), ids.tolist(), origin.tolist(), strict=True)
+        for s, (i, length, ranked) in enumerate(zip(self.alive, self.lengths, candidates, strict=True)):
+            found = self.found[i][group]
             cut: list[Hypothesis] = []
-            for rank, (total, token, row) in enumerate(zip(*ranked, strict=True)):
-                if not math.isfinite(total):
+            for rank, (total, token, parent) in enumerate(zip(*ranked, strict=True)):
+                ends = token == self.scorer.eos_id
+                if not math.isfinite(total) or not (at_limit[s] or (ends and rank < self.k)):
                     continue
-                score = total / self.penalty(length)
-                if token != eos_id:
-                    cut.append(Hypothesis([*history[row].tolist(), token], total, score, False))
-                elif rank < k:
-                    found.append(Hypothesis(history[row].tolist(), total, score, True))
-            if at_limit[s]:
-                found += cut[: max(0, self.n_best - len(found))]
+                words, score = self.said(s, group * self.k + parent), total / self.search.penalty(length)
+                if not ends:
+                    cut.append(Hypothesis([*words, token], total, score, False))
+                elif rank < self.k:
+                    found.append(Hypothesis(words, total, score, True))
+            found += cut[: max(0, self.search.n_best - len(found))]
 
-    def _stopped(
-        self,
-        alive: list[int],
-        group: int,
-        going: Tensor,
-        finished: list[list[list[Hypothesis]]],
-        max_lengths: Sequence[int],
-    ) -> Tensor:
+    def _stopped(self, group: int, going: Tensor) -> Tensor:
         """The sums of a group (M, k), those of sources for which it is done at -inf: it chooses nothing more."""
-        k = self.width // self.groups
-        full = [s for s, i in enumerate(alive) if len(finished[i][group]) >= k]
-        if self.stop == "exact" and full:
+        full = [s for s, i in enumerate(self.alive) if len(self.found[i][group]) >= self.k]
+        if self.search.stop == "exact" and full:
             highest = going.max(dim=1).values.tolist()
             # A sum only falls and the penalty only grows: no open hypothesis can end above this.
             full = [
                 s
                 for s in full
-                if highest[s] / self.penalty(max_lengths[alive[s]])
-                <= sorted((h.score for h in finished[alive[s]][group]), reverse=True)[k - 1]
+                if highest[s] / self.search.penalty(self.max_lengths[self.alive[s]])
+                <= sorted((h.score for h in self.found[self.alive[s]][group]), reverse=True)[self.k - 1]
             ]
         return going.index_fill(0, torch.tensor(full, device=going.device), -math.inf) if full else going
 
@@ -193,6 +183,6 @@ class DiverseBeam(Search):
         found: dict[tuple[tuple[int, ...], bool], Hypothesis] = {}
         for level in range(max(map(len, ranked))):
             for h in sorted((group[level] for group in ranked if level < len(group)), key=lambda h: -h.score):
-                if len(found) < self.n_best:
+                if len(found) < self.search.n_best:
                     found.setdefault((tuple(h.tokens), h.is_finished), h)
         return sorted(found.values(), key=lambda h: -h.score)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from recambio.decoding.best import best_tokens
 from recambio.decoding.scorer import Scorer
-from recambio.decoding.searches.base import Hypothesis, Search
+from recambio.decoding.searches.base import Hypothesis
+from recambio.decoding.searches.stepwise import Stepwise, Walk
 from recambio.registry import SEARCH, Card
 
 _LEAVE_SHARE = 8
@@ -25,47 +27,48 @@ _LEAVE_SHARE = 8
         fast_path="finished rows leave the batch; argmax on the device, one transfer a step",
     ),
 )
-class Greedy(Search):
+class Greedy(Stepwise):
     """Greedy search. Ranks by the mean log-probability per token, EOS included."""
 
-    @torch.inference_mode()
-    def __call__(
-        self, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int]
-    ) -> list[list[Hypothesis]]:
-        """See :meth:`Search.__call__`."""
-        longest = max(max_lengths)
-        state = scorer.start(sources, longest)
-        limits = list(max_lengths)
-        alive = list(range(len(sources)))
-        is_done = [False] * len(sources)
-        tokens_of: list[list[int]] = [[] for _ in sources]
-        sums = [0.0] * len(sources)
-        finished = [False] * len(sources)
-        tokens = torch.full((len(sources),), scorer.sos_id, dtype=torch.long, device=scorer.device)
-        for t in range(1, longest + 1):
-            best, tokens = (x[:, 0] for x in best_tokens(scorer.step(state, tokens), 1))
-            leaving = 0
-            for row, (token, value) in enumerate(zip(tokens.tolist(), best.tolist(), strict=True)):
-                i = alive[row]
-                if is_done[i]:
-                    leaving += 1
-                    continue
-                sums[i] += value
-                if token == scorer.eos_id:
-                    finished[i] = True
+    def walk(self, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int]) -> Walk:
+        """See :meth:`Stepwise.walk`."""
+        return _GreedyWalk(scorer, sources, max_lengths, self.width)
+
+
+class _GreedyWalk(Walk):
+    def __init__(
+        self, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int], width: int
+    ) -> None:
+        super().__init__(scorer, sources, max_lengths, width)
+        self.words: list[list[int]] = [[] for _ in max_lengths]
+        self.sums = [0.0] * len(max_lengths)
+        self.is_finished = [False] * len(max_lengths)
+        self.is_done = [False] * len(max_lengths)
+
+    def advance(self, log_probabilities: Tensor) -> Tensor | None:
+        """See :meth:`Walk.advance`."""
+        best, self.tokens = (x[:, 0] for x in best_tokens(log_probabilities, 1))
+        n_done = 0
+        for i, token, value in zip(self.alive, self.tokens.tolist(), best.tolist(), strict=True):
+            if not self.is_done[i]:
+                self.sums[i] += value
+                if token == self.scorer.eos_id:
+                    self.is_finished[i] = True
                 else:
-                    tokens_of[i].append(token)
-                if finished[i] or t == limits[i]:
-                    is_done[i] = True
-                    leaving += 1
-            if leaving == len(alive):
-                break
-            if leaving * _LEAVE_SHARE >= len(alive):
-                rows = [row for row, i in enumerate(alive) if not is_done[i]]
-                alive = [alive[row] for row in rows]
-                index = torch.tensor(rows, device=scorer.device)
-                state, tokens = scorer.select(state, index), tokens[index]
+                    self.words[i].append(token)
+                self.is_done[i] = self.is_finished[i] or len(self.words[i]) == self.max_lengths[i]
+            n_done += self.is_done[i]
+        if n_done * _LEAVE_SHARE < len(self.alive):
+            return None
+        rows = [row for row, i in enumerate(self.alive) if not self.is_done[i]]
+        self.alive = [self.alive[row] for row in rows]
+        index = torch.tensor(rows, dtype=torch.long, device=self.tokens.device)
+        self.tokens = self.tokens[index]
+        return index
+
+    def results(self) -> list[list[Hypothesis]]:
+        """See :meth:`Walk.results`."""
         return [
-            [Hypothesis(tokens_of[i], sums[i], sums[i] / (len(tokens_of[i]) + finished[i]), finished[i])]
-            for i in range(len(sources))
+            [Hypothesis(words, total, total / (len(words) + finished), finished)]
+            for words, total, finished in zip(self.words, self.sums, self.is_finished, strict=True)
         ]
