@@ -45,6 +45,7 @@ from recambio.experiment.report import write_report
 from recambio.experiment.run_folder import Manifest
 from recambio.experiment.sets import default_sets
 from recambio.experiment.summary import print_summary, start_lines
+from recambio.files import replacing
 from recambio.model.weights import read_step
 from recambio.plugins import warn_of_change
 from recambio.training.callbacks import Agreement, Checkpoints, Interrupt, Limits, Profile, Progress
@@ -417,7 +418,7 @@ def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, mani
     chosen = average or folder / "checkpoints" / "best.safetensors"
     if not chosen.is_file():
         raise RunError(f"{folder}: training ended without a validation, so there are no weights to recommend")
-    with run_folder.replacing(folder / "weights.safetensors") as aside:
+    with replacing(folder / "weights.safetensors") as aside:
         shutil.copyfile(chosen, aside)
     manifest.weights = {
         "holds": "average" if average else "best",
