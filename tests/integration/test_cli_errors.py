@@ -207,16 +207,18 @@ def test_eval_and_translate_hand_over_their_arguments(
         "as_html": False,
         "overrides": [],
         "plugins": [],
+        "devices": None,
     }
     assert run(capsys, "eval") == (0, "", [])
     assert seen.pop() == (Path("runs/tiny"), plain)
     assert run(capsys, "eval", "decoding.batch_tokens=9")[0] == 0
     assert seen.pop() == (Path("runs/tiny"), {**plain, "overrides": ["decoding.batch_tokens=9"]})
     arguments = ["--set", "dev", "--set", "wmt13", "--source", "s", "--reference", "r", "--reference", "q", "--json"]
+    arguments += ["--devices", "cpu,cpu"]
     assert run(capsys, "eval", "runs/tiny", *arguments, "--checkpoint", "last", "--plugin", "p.py")[0] == 0
     assert seen.pop()[1] == {
         "sets": ["dev", "wmt13"], "source": Path("s"), "reference": [Path("r"), Path("q")], "checkpoint": "last",
-        "as_json": True, "as_html": False, "overrides": [], "plugins": ["p.py"],
+        "as_json": True, "as_html": False, "overrides": [], "plugins": ["p.py"], "devices": "cpu,cpu",
     }  # fmt: skip
     assert run(capsys, "translate", "tiny", "decoding.search.width=2", "--plugin=p.py")[0] == 0
     plain = {

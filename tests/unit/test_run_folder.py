@@ -150,42 +150,6 @@ def test_what_a_user_may_call_a_run() -> None:
         run_folder.existing("other")
 
 
-def test_writing_replaces_in_one_step() -> None:
-    path = Path("file.json")
-    run_folder.write_json(path, {"ñ": 1})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"ñ": 1} and "ñ" in path.read_text(encoding="utf-8")
-    inode = path.stat().st_ino
-    reader = path.open(encoding="utf-8")
-    run_folder.write_text(path, "new")
-    assert path.read_text() == "new" and path.stat().st_ino != inode
-    assert json.loads(reader.read()) == {"ñ": 1}  # who was reading keeps the old text
-    reader.close()
-    assert os.listdir() == ["file.json"]
-
-
-def test_a_failure_while_writing_leaves_the_old_text_and_no_litter() -> None:
-    path = Path("file")
-    path.write_text("old")
-    with pytest.raises(RuntimeError), run_folder.replacing(path) as aside:
-        aside.write_text("half")
-        assert aside.parent == path.parent and path.read_text() == "old"
-        raise RuntimeError
-    with pytest.raises(TypeError):
-        run_folder.write_json(path, object())
-    with pytest.raises(ValueError, match="JSON"):
-        run_folder.write_json(path, float("nan"))
-    assert path.read_text() == "old" and os.listdir() == ["file"]
-
-
-def test_files_are_readable_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    previous = os.umask(0o027)
-    try:
-        run_folder.write_text(Path("file"), "x")
-    finally:
-        os.umask(previous)
-    assert Path("file").stat().st_mode & 0o777 == 0o640
-
-
 def git(*arguments: str) -> str:
     """Run git in the working folder."""
     identity = ["-c", "user.name=n", "-c", "user.email=e@e", "-c", "commit.gpgsign=false"]

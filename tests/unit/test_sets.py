@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,8 +17,11 @@ from recambio.config import Config
 from recambio.config import load as load_config
 from recambio.errors import InputError
 from recambio.experiment import evaluate as evaluation
+from recambio.experiment import run_folder
+from recambio.experiment.job import one_by_one
 from recambio.experiment.overlap import _config_sets
 from recambio.experiment.sets import config_files, default_sets, file_name, file_set, named_set
+from recambio.experiment.stream import Chunk
 
 SOURCES, FIRST, SECOND = ["A dog.", "The cat."], ["Un perro.", "El gato."], ["Algún perro.", "La gata."]
 Load = Callable[..., Config]
@@ -114,12 +117,41 @@ def test_two_sets_of_one_name_would_overwrite_each_other(
     for folder in ("one", "two"):
         for language, lines in (("en", SOURCES), ("es", FIRST)):
             write(tmp_path / folder / f"news.{language}", lines)
-    monkeypatch.setattr(evaluation, "load", lambda run, **_: SimpleNamespace(config=load(f"data.root={tmp_path}/one")))
+    monkeypatch.setattr(evaluation.Job, "without_model", lambda _: (load(f"data.root={tmp_path}/one"), None, None))
+    run_folder.write_manifest(tmp_path, run_folder.Manifest("tiny", 1))
     source, reference = tmp_path / "two" / "news.en", tmp_path / "two" / "news.es"
     with pytest.raises(
         InputError, match=r"--set news: two sets would be written to eval/news\.\*; score them one after"
     ):
         evaluation.run(tmp_path, sets=["news"], source=source, reference=[reference])
+
+
+def test_every_sentence_is_scored_with_its_own_translation() -> None:
+    """Sets are shared out by length, one after the other."""
+    draw = random.Random(3)
+    lines = ["".join(draw.choices("ab c", k=draw.randint(0, 30))) for _ in range(900)]
+    sets = [
+        evaluation.TestSet("news", lines[:600], [lines[600:] * 2]),
+        evaluation.TestSet("few", lines[600:603], [lines[:3]]),
+        evaluation.TestSet("talks", lines[603:], [lines[:297]]),
+    ]
+    asked = []
+
+    def reverse(chunk: Chunk) -> list[str]:
+        asked.append(str(chunk))
+        return [
+            line[::-1] if number > 1 else "two\nlines" for number, line in zip(chunk.numbers, chunk.lines, strict=True)
+        ]
+
+    results = evaluation.evaluate(sets, {}, one_by_one(reverse))
+    assert asked == [
+        *("256 lines of news", "256 lines of news", "88 lines of news", "3 lines of few", "256 lines of talks"),
+        "41 lines of talks",
+    ]
+    for one, result in zip(sets, results, strict=True):
+        assert result.sources == one.sources and result.references == one.references
+        assert result.hypotheses == ["two lines", *(line[::-1] for line in one.sources[1:])]
+        assert "line_breaks: 1 hypotheses held a line break, written as a blank" in result.warnings
 
 
 SCRIPT = """

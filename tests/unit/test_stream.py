@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from recambio.data.pairs import decode_lines
 from recambio.errors import InputError
-from recambio.experiment.stream import arrived, groups, numbered
+from recambio.experiment.stream import arrived, by_length, groups, numbered
 
 
 @given(st.integers(0, 40), st.integers(1, 9))
@@ -24,9 +25,22 @@ def test_chunks_hold_every_line_once_in_order_and_their_numbers(n: int, size: in
         assert [line for chunk in chunks for line in chunk.lines] == lines
         assert all(1 <= len(chunk.lines) <= size for chunk in chunks)
         for chunk in chunks:
-            assert chunk.lines == lines[chunk.first - 1 : chunk.last]
+            assert chunk.lines == [lines[number - 1] for number in chunk.numbers]
+            assert chunk.numbers == range(chunk.numbers[0], chunk.numbers[-1] + 1)
             assert chunk.prefixes == [f"p{line}" for line in chunk.lines]
     assert [len(held) for held in groups(iter(lines), size)] == [size] * (n // size) + [n % size] * (n % size > 0)
+
+
+@given(st.lists(st.text(max_size=9), max_size=40), st.integers(1, 9))
+def test_a_test_set_is_shared_out_by_length_and_its_lines_keep_their_numbers(lines: list[str], size: int) -> None:
+    chunks = by_length(lines, "news", size)
+    assert [len(chunk.lines) for chunk in chunks] == [len(held) for held in groups(lines, size)]
+    assert sorted(number for chunk in chunks for number in chunk.numbers) == list(range(1, len(lines) + 1))
+    for chunk in chunks:
+        assert chunk.lines == [lines[number - 1] for number in chunk.numbers]
+        assert str(chunk) == f"{len(chunk.lines)} lines of news" and list(chunk.numbers) == sorted(chunk.numbers)
+    for longer, shorter in pairwise(chunks):
+        assert min(map(len, longer.lines)) >= max(map(len, shorter.lines))
 
 
 def test_a_full_pipe_gives_full_chunks() -> None:

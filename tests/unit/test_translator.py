@@ -17,6 +17,7 @@ from test_data_tokenizers import trained
 from recambio.config import load as load_config
 from recambio.data.tokenizers.base import Tokenizer
 from recambio.errors import InputError
+from recambio.experiment import job
 from recambio.experiment import translate as translation
 from recambio.experiment.build import build_model
 from recambio.experiment.details import Details
@@ -164,7 +165,7 @@ def test_required_words(make, caplog) -> None:  # type: ignore[no-untyped-def]
 
 def test_a_required_phrase_that_finds_no_room_is_warned_of(make, caplog) -> None:  # type: ignore[no-untyped-def]
     translator = make("decoding.max_ratio=0.1", "decoding.max_extra=4")
-    (parts,) = translator.parts(["A dog."], required=[["Un", "xyz" * 9]], first_line=7)
+    (parts,) = translator.parts(["A dog."], required=[["Un", "xyz" * 9]], numbers=[7])
     assert not parts[0].hypotheses[0].is_finished
     (record,) = caplog.records
     assert record.getMessage() == (
@@ -216,7 +217,7 @@ def test_what_cant_be_required_is_refused(make) -> None:  # type: ignore[no-unty
 
 def test_phrases_come_from_a_file(make, monkeypatch, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     translator = make("decoding.search={name: beam, width: 3}")
-    monkeypatch.setattr(translation, "load", lambda run, **_: translator)
+    monkeypatch.setattr(job, "load", lambda run, **_: translator)
     (tmp_path / "in.txt").write_text("A dog.\nThe cat eats fish.\n")
     (tmp_path / "phrases.txt").write_text("\nla casa\tgato\n")
     translation.run(Path(), file=tmp_path / "in.txt", require_file=tmp_path / "phrases.txt")
@@ -224,7 +225,7 @@ def test_phrases_come_from_a_file(make, monkeypatch, tmp_path: Path, capsys) -> 
     assert first == translator.translate(["A dog."])[0] and "la casa" in second and "gato" in words(second)
     with pytest.raises(InputError, match=r"nowhere\.txt: no such file"):
         translation.run(Path(), file=tmp_path / "in.txt", require_file=tmp_path / "nowhere.txt")
-    monkeypatch.setattr(translation, "load", lambda run, **_: make("decoding.search=greedy"))
+    monkeypatch.setattr(job, "load", lambda run, **_: make("decoding.search=greedy"))
     with pytest.raises(InputError, match=r"add decoding\.search=beam"):
         translation.run(Path(), file=tmp_path / "in.txt", require_file=tmp_path / "phrases.txt")
 
@@ -299,7 +300,7 @@ def test_an_interrupt_leaves_whole_lines(make, monkeypatch: pytest.MonkeyPatch, 
             return super().write(text)
 
     (tmp_path / "in.txt").write_text("\n".join(LINES) + "\n")
-    monkeypatch.setattr(translation, "load", lambda run, **_: translator)
+    monkeypatch.setattr(job, "load", lambda run, **_: translator)
     monkeypatch.setattr("sys.stdout", Interrupted(written, encoding="utf-8"))
     with pytest.raises(KeyboardInterrupt):
         translation.run(Path(), file=tmp_path / "in.txt")

@@ -25,6 +25,7 @@ def evaluate(
         list[Path] | None, typer.Option(metavar="FILE", help="Their Spanish translations; may be repeated.")
     ] = None,
     checkpoint: options.Checkpoint = None,
+    devices: options.Devices = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     html: Annotated[
         bool, typer.Option("--html", help="Write eval/SET.html too: the sentences side by side, differences marked.")
@@ -52,4 +53,5 @@ def evaluate(
         as_html=html,
         overrides=overrides or [],
         plugins=options.plugins(context),
+        devices=devices,
     )

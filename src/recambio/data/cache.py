@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from recambio.files import write_text
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -69,7 +71,8 @@ def file_hash(path: Path, cache: Path | None = None) -> str:
             digest.update(chunk)
     sha256 = digest.hexdigest()
     if memory is not None and time.time() - max(status.st_mtime, status.st_ctime) > _SETTLED_SECONDS:
-        write_atomically(memory, json.dumps({"identity": identity, "sha256": sha256}))
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_text(memory, json.dumps({"identity": identity, "sha256": sha256}))
     return sha256
 
 
@@ -93,14 +96,6 @@ def code_hash(*classes: type) -> str:
             return uuid.uuid4().hex
         files.add(file)
     return source_hash(*files)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old or the new text, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    aside.write_text(text, "utf-8")
-    os.replace(aside, path)
 
 
 def published(

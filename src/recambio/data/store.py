@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recambio.data.cache import write_atomically
 from recambio.data.tokenizers.base import SIDES, Side
 from recambio.data.tokenizers.sampling import Rows
 from recambio.errors import RunError
+from recambio.files import write_text
 
 FORMAT = 1
 """Changes whenever the files or their meaning do; part of every key."""
@@ -91,7 +91,7 @@ class StoreWriter:
             file.flush()
         sizes = {name: file.tell() for name, file in self._files.items()}
         state = {"sizes": sizes, "sentences": self.sentences, "ends": self._ends, "extra": extra}
-        write_atomically(self.folder / PROGRESS, json.dumps(state, ensure_ascii=False))
+        write_text(self.folder / PROGRESS, json.dumps(state, ensure_ascii=False))
 
     def __enter__(self) -> Self:
         for side in SIDES:

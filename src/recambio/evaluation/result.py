@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from recambio.evaluation.base import Metric, Score, check_counts
 from recambio.evaluation.phenomena import Accuracy, accuracy_by_length, accuracy_by_tag, exact_matches
 from recambio.evaluation.samples import Sample, choose_samples
 from recambio.evaluation.slices import ErrorCount, count_errors, score_slices
+from recambio.files import write_text
 from recambio.registry import METRIC, Node
 
 _LINE_BREAK = re.compile(r"\r\n|[\r\n]")
@@ -239,10 +238,10 @@ def write_results(run_dir: Path, results: Sequence[SetResult]) -> dict[str, Any]
         entry = result.as_dict()
         # the texts first: a JSON file never names one that isn't there
         for file, text in result.texts.items():
-            _write_atomic(run_dir / file, text)
-        _write_atomic(run_dir / entry["hypotheses"], result.hypotheses_text)
+            write_text(run_dir / file, text)
+        write_text(run_dir / entry["hypotheses"], result.hypotheses_text)
         one = {"sets": {result.name: entry}}
-        _write_atomic(folder / f"{file_stem(result.name)}.json", json.dumps(one, ensure_ascii=False, indent=2) + "\n")
+        write_text(folder / f"{file_stem(result.name)}.json", json.dumps(one, ensure_ascii=False, indent=2) + "\n")
         merged["sets"][result.name] = entry
     return merged
 
@@ -291,18 +290,3 @@ def _text(lines: Iterable[str]) -> str:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_atomic(path: Path, text: str) -> None:
-    """Replace a file at once: a reader, and a killed run, sees the old text or the new."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -17,8 +17,8 @@ from recambio.evaluation.contrastive import Item, Scored, Tally, hand_items, rea
 from recambio.evaluation.contrastive.items import ItemFile
 from recambio.experiment.build import relative
 from recambio.experiment.report import write_report
-from recambio.experiment.run_folder import write_json
 from recambio.experiment.translator import Translator, load
+from recambio.files import write_json
 
 FILE = "eval/contrastive.json"
 HAND, GRAMMAR, OWN = "hand", "grammar", "items"

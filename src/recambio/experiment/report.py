@@ -16,6 +16,7 @@ from recambio.experiment.curves import read_metrics
 from recambio.experiment.markup import join, tag
 from recambio.experiment.report_contrasts import contrasts, read_contrasts
 from recambio.experiment.report_errors import errors
+from recambio.files import write_text
 
 
 @dataclass
@@ -49,8 +50,6 @@ def write_report(run_dir: Path) -> Path:
     Returns:
         The page.
     """
-    from recambio.experiment.run_folder import write_text
-
     path = run_dir / "report.html"
     write_text(path, render(read_run(run_dir)))
     return path

@@ -81,7 +81,11 @@ class RequiredWords:
         return Spelling(tokenizer.surface("target"), tokenizer.unk_id, lambda lines: tokenizer.encode(lines, "target"))
 
     def add(
-        self, tokens: list[list[int]], owners: Sequence[int], by_line: Sequence[Sequence[str]] | None, first_line: int
+        self,
+        tokens: list[list[int]],
+        owners: Sequence[int],
+        by_line: Sequence[Sequence[str]] | None,
+        numbers: Sequence[int],
     ) -> list[list[str]]:
         """Say of sources what their translations must hold. Of a line in pieces the longest, which has the most room, carries it.
 
@@ -89,7 +93,7 @@ class RequiredWords:
             tokens: Of each piece of the lines; replaced by :class:`Required`.
             owners: The line of each piece, from 0.
             by_line: Phrases of each line, besides those for all.
-            first_line: The number of the first line, for messages.
+            numbers: Of the lines, for messages.
 
         Returns:
             The phrases of each line. An empty line, whose translation is empty, has none.
@@ -107,7 +111,7 @@ class RequiredWords:
         problems: list[str] = []
         wanted: list[list[str]] = []
         for i, pieces in enumerate(pieces_of):
-            where = f"line {first_line + i}"
+            where = f"line {numbers[i]}"
             own = [text for text in map(self._normalised, by_line[i] if by_line else ()) if text]
             carrier = max(pieces, key=lambda place: len(tokens[place]))
             if len(tokens[carrier]) == 1:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from recambio.errors import InputError
+from recambio.files import write_json
 
 try:
     import fcntl
@@ -243,30 +244,6 @@ def sweep(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file's text in one step (UTF-8)."""
-    with replacing(path) as aside:
-        aside.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a file with a value as JSON, in one step."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path aside to write to; on leaving it is on disk and takes the place of ``path``, or is gone after an error."""
-    aside = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
-    try:
-        yield aside
-        _sync(aside)
-        aside.replace(path)
-        _sync(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def now() -> str:
     """The time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
@@ -311,14 +288,3 @@ def is_first_process() -> bool:
 def _number(name: str) -> int:
     found = re.search(r"-(\d+)$", name)
     return int(found[1]) if found else 1
-
-
-def _sync(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except (OSError, AttributeError):  # Windows can't open a folder
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from recambio.evaluation.result import SetResult, file_stem
 from recambio.evaluation.slices import ERRORS
 from recambio.experiment.markup import Markup, join, tag
 from recambio.experiment.report_sections import word_difference
+from recambio.files import write_text
 
 MAX_SENTENCES = 5000
 """Rows of a page: browsers take seconds for more."""
@@ -45,8 +46,6 @@ def write_page(run_dir: Path, result: SetResult) -> Path:
     Returns:
         The page.
     """
-    from recambio.experiment.run_folder import write_text
-
     path = run_dir / "eval" / f"{file_stem(result.name)}.html"
     write_text(path, render_page(result))
     return path

@@ -14,6 +14,9 @@ from recambio.experiment.beside import Beside
 CHUNK = 512
 """Lines translated together, sorted by length: more of them would pad less, and be at work longer before the first is written."""
 
+SHARE = 256
+"""Lines of a test set translated together. They are of like length, so that fewer of them pad no more, and leave no device without any."""
+
 PAUSE, PATIENCE = 0.02, 0.2
 """Seconds without a line after which those at hand are translated, and seconds after which they are in any case."""
 
@@ -23,21 +26,23 @@ class Chunk:
     """Lines to translate together.
 
     Attributes:
-        first: The number of the first, from 1.
+        numbers: Of the lines, from 1.
         lines: English.
         prefixes: What each translation begins with, if any does.
         required: Phrases that each translation must hold, if any must.
+        test_set: Whose lines they are, if they were picked from a test set and don't stand in a row.
     """
 
-    first: int
+    numbers: Sequence[int]
     lines: list[str]
     prefixes: list[str] | None = None
     required: list[Sequence[str]] | None = None
+    test_set: str = ""
 
-    @property
-    def last(self) -> int:
-        """The number of the last line."""
-        return self.first + len(self.lines) - 1
+    def __str__(self) -> str:
+        if self.test_set:
+            return f"{len(self.lines):,} lines of {self.test_set}"
+        return f"lines {self.numbers[0]:,} to {self.numbers[-1]:,}"
 
 
 def groups(lines: Iterable[str], size: int = CHUNK) -> Iterator[list[str]]:
@@ -124,8 +129,22 @@ def numbered(
         beginnings = None if starts is None else starts.take(len(held))
         if isinstance(prefixes, str):
             beginnings = [prefixes] * len(held)
-        yield Chunk(first, held, beginnings, None if phrases is None else phrases.take(len(held)))
+        numbers = range(first, first + len(held))
+        yield Chunk(numbers, held, beginnings, None if phrases is None else phrases.take(len(held)))
         first += len(held)
     for beside in (starts, phrases):
         if beside is not None:
             beside.end()
+
+
+def by_length(lines: Sequence[str], test_set: str, size: int = SHARE) -> list[Chunk]:
+    """A test set in chunks of lines of like length, the longest first: the last, for which devices wait, take the least time.
+
+    Args:
+        lines: English, in the order of the set.
+        test_set: Its name.
+        size: The most lines of a chunk.
+    """
+    order = sorted(range(len(lines)), key=lambda place: -len(lines[place]))
+    shares = (sorted(order[start : start + size]) for start in range(0, len(order), size))
+    return [Chunk([i + 1 for i in share], [lines[i] for i in share], test_set=test_set) for share in shares]

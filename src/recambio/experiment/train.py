@@ -37,6 +37,7 @@ from recambio.experiment.build import (
 )
 from recambio.experiment.evaluate import evaluate
 from recambio.experiment.init_from import InitialWeights, initial_weights
+from recambio.experiment.job import Job
 from recambio.experiment.overlap import has_found, overlap_lines
 from recambio.experiment.precision import chosen_precision
 from recambio.experiment.prepare import prepared
@@ -44,7 +45,7 @@ from recambio.experiment.report import write_report
 from recambio.experiment.run_folder import Manifest
 from recambio.experiment.sets import default_sets
 from recambio.experiment.summary import print_summary, start_lines
-from recambio.experiment.translator import load
+from recambio.files import replacing
 from recambio.model.weights import read_step
 from recambio.plugins import warn_of_change
 from recambio.training.callbacks import Agreement, Checkpoints, Interrupt, Limits, Profile, Progress
@@ -417,7 +418,7 @@ def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, mani
     chosen = average or folder / "checkpoints" / "best.safetensors"
     if not chosen.is_file():
         raise RunError(f"{folder}: training ended without a validation, so there are no weights to recommend")
-    with run_folder.replacing(folder / "weights.safetensors") as aside:
+    with replacing(folder / "weights.safetensors") as aside:
         shutil.copyfile(chosen, aside)
     manifest.weights = {
         "holds": "average" if average else "best",
@@ -433,12 +434,12 @@ def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, mani
 
 def _conclude(config: Config, folder: Path, manifest: Manifest, console: Console) -> None:
     """Final evaluation, report and summary."""
-    translator = load(folder, plugins=[p.spec for p in config.plugins])
     sets = default_sets(config)
-    console.print(
-        "evaluating ..." if sets else "no test set to score: the corpus has none, nor does evaluation.sets name one"
-    )
-    results = evaluate(translator, sets)
+    with Job(folder, plugins=[p.spec for p in config.plugins]).ready([]) as translated:
+        console.print(
+            "evaluating ..." if sets else "no test set to score: the corpus has none, nor does evaluation.sets name one"
+        )
+        results = evaluate(sets, build_metrics(config.values.evaluation.metrics), translated)
     scores = write_results(folder, results)
     log_final(folder, config.to_dict(), scores)
     manifest.finished = True

@@ -2,86 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
 from pathlib import Path
-
-import torch
 
 from recambio.data.pairs import decode_lines, read_lines
 from recambio.errors import InputError
-from recambio.experiment.details import Details
 from recambio.experiment.devices import chosen
+from recambio.experiment.job import Job, one_by_one
 from recambio.experiment.progress import counted
-from recambio.experiment.stream import Chunk, arrived, groups, numbered
-from recambio.experiment.translator import LineTranslator, Part, load
-from recambio.experiment.workers import Translate, Workers
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run and what to write of each line, as :func:`run` takes them: plain data, from which every worker opens the run for itself."""
-
-    run: Path
-    checkpoint: str | None = None
-    overrides: Sequence[str] = ()
-    plugins: Sequence[str] = ()
-    others: Sequence[str] = ()
-    n_best: int | None = None
-    forbid: Sequence[str] = ()
-    require: Sequence[str] = ()
-    with_scores: bool = False
-    with_alignment: bool = False
-    align_layer: int = -1
-
-    def shared(self, n_processes: int) -> Job:
-        """The same for one of several processes: it takes its share of the cores, unless ``trainer.threads`` is among the changes."""
-        threads = max(1, torch.get_num_threads() // n_processes)
-        return replace(self, overrides=[f"trainer.threads={threads}", *self.overrides])
-
-    def open(self, device: str | None = None) -> Translate:
-        """Load the run.
-
-        Args:
-            device: Where to; by default a GPU if there is one.
-
-        Raises:
-            InputError: As :func:`recambio.experiment.translator.load`, or a model's cross-attention can't be shown.
-        """
-        return self.lines_of(
-            load(
-                self.run,
-                checkpoint=self.checkpoint,
-                overrides=self.overrides,
-                plugins=self.plugins,
-                device=device,
-                others=self.others,
-                forbid=self.forbid,
-                require=self.require,
-                n_best=self.n_best,
-            )
-        )
-
-    def lines_of(self, translator: LineTranslator) -> Translate:
-        """From a chunk to the lines that are written."""
-        write = self._writer(translator)
-
-        def translate(chunk: Chunk) -> Iterator[str]:
-            found = translator.parts(chunk.lines, chunk.prefixes, chunk.first, required=chunk.required)
-            return (write(parts, number) for number, parts in enumerate(found, start=chunk.first))
-
-        return translate
-
-    def _writer(self, translator: LineTranslator) -> Callable[[list[Part], int], str]:
-        """From what was found for a line, and its number, to the line that is written."""
-        if self.n_best is None and not self.with_scores and not self.with_alignment:
-            return lambda parts, _: translator.text(parts).replace("\n", " ")
-        details = Details(translator, self.n_best or 1, self.with_scores, self.with_alignment, self.align_layer)
-        return lambda parts, number: json.dumps(details(parts, number), ensure_ascii=False)
+from recambio.experiment.stream import arrived, groups, numbered
+from recambio.experiment.translator import LineTranslator
 
 
 def run(
@@ -153,18 +87,12 @@ def run(
     )
     prefixes = prefix if prefix_file is None else read_lines(prefix_file)
     required = None if require_file is None else (line.split("\t") for line in read_lines(require_file))
-    if len(places) > 1:
-        with Workers(job.shared(len(places)).open, places) as workers:
-            _write(counted(workers.stream(numbered(_read(file), prefixes, required)), _length(file)))
-        return
-    translate = job.lines_of(engine()) if engine is not None else job.open(places[0] if places else None)
-    if is_terminal:
-        print("English, one sentence a line; an empty line or ctrl-D ends.", file=sys.stderr)
-        lines = ([line] for line in _typed())
-        _write(line for chunk in numbered(lines, prefixes) for line in translate(chunk))
-        return
-    chunks = numbered(_read(file), prefixes, required)
-    _write(counted((line for chunk in chunks for line in translate(chunk)), _length(file)))
+    with job.ready(places) if engine is None else nullcontext(one_by_one(job.answers_of(engine()))) as translated:
+        if is_terminal:
+            print("English, one sentence a line; an empty line or ctrl-D ends.", file=sys.stderr)
+            _write(translated(numbered(([line] for line in _typed()), prefixes)))
+        else:
+            _write(counted(translated(numbered(_read(file), prefixes, required)), _length(file)))
 
 
 def _read(file: Path | None) -> Iterator[list[str]]:
@@ -188,7 +116,7 @@ def _length(file: Path | None) -> int | None:
 def _write(lines: Iterable[str]) -> None:
     # Each line is written and flushed by itself: an interrupt falls between two of them, and who reads a pipe waits for none.
     for line in lines:
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(line.replace("\n", " ") + "\n")
         sys.stdout.flush()
 
 

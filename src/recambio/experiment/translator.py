@@ -34,6 +34,9 @@ from recambio.registry import SEARCH
 
 _log = logging.getLogger(__name__)
 
+OpenRun = tuple[Config, Tokenizer, Search]
+"""A run without its model."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -101,7 +104,7 @@ class LineTranslator(ABC):
         self,
         lines: Sequence[str],
         prefixes: Sequence[str] | None = None,
-        first_line: int = 1,
+        numbers: Sequence[int] | None = None,
         *,
         required: Sequence[Sequence[str]] | None = None,
     ) -> list[list[Part]]:
@@ -110,12 +113,13 @@ class LineTranslator(ABC):
         Args:
             lines: English.
             prefixes: One a line.
-            first_line: The number of the first, for messages.
+            numbers: Of the lines, for messages; by default from 1.
             required: One list of phrases a line.
 
         Raises:
             InputError: A prefix is too long, or holds what is forbidden; a phrase can't be required of a line, or of any.
         """
+        numbers = range(1, len(lines) + 1) if numbers is None else numbers
         sources: list[str] = []
         tokens: list[list[int]] = []
         owners: list[int] = []
@@ -127,19 +131,19 @@ class LineTranslator(ABC):
                 pieces = cut(line, self._fits)
                 ids = self.tokenizer.encode(pieces, "source")
                 _log.warning(
-                    f"line {first_line + i}: has {len(row) + 1:,} tokens, more than the {self.source_limit:,} of training; "
+                    f"line {numbers[i]}: has {len(row) + 1:,} tokens, more than the {self.source_limit:,} of training; "
                     f"split into {len(pieces)} pieces"
                 )
             sources += pieces
             tokens += [[*r, self.tokenizer.eos_id] for r in ids]
             owners += [i] * len(pieces)
         if prefixes is not None:
-            self._add_prefixes(tokens, owners, prefixes, first_line)
-        wanted = self.required.add(tokens, owners, required, first_line)
+            self._add_prefixes(tokens, owners, prefixes, numbers)
+        wanted = self.required.add(tokens, owners, required, numbers)
         found: list[list[Part]] = [[] for _ in lines]
         for i, source, row, hypotheses in zip(owners, sources, tokens, self.search_tokens(tokens), strict=True):
             found[i].append(Part(source, row, hypotheses))
-        for number, (parts, phrases) in enumerate(zip(found, wanted, strict=True), start=first_line):
+        for number, parts, phrases in zip(numbers, found, wanted, strict=True):
             if phrases:
                 warn_of_missing(self.text(parts), phrases, number)
         return found
@@ -169,14 +173,14 @@ class LineTranslator(ABC):
             InputError: There are fewer prefixes or lists of phrases than lines, or more.
         """
         for held in numbered(groups(lines, chunk), prefixes, required):
-            for parts in self.parts(held.lines, held.prefixes, held.first, required=held.required):
+            for parts in self.parts(held.lines, held.prefixes, held.numbers, required=held.required):
                 yield self.text(parts)
 
     def _fits(self, text: str) -> bool:
         return len(self.tokenizer.encode([text], "source")[0]) < self.source_limit
 
     def _add_prefixes(
-        self, tokens: list[list[int]], owners: Sequence[int], prefixes: Sequence[str], first_line: int
+        self, tokens: list[list[int]], owners: Sequence[int], prefixes: Sequence[str], numbers: Sequence[int]
     ) -> None:
         """Give the first piece of each line the line's prefix."""
         decoding, problems = self.config.values.decoding, []
@@ -187,12 +191,12 @@ class LineTranslator(ABC):
             limit = length_limit(n_source, decoding.max_ratio, decoding.max_extra, self.target_limit)
             if n_source > 1 and len(target) >= limit:
                 problems.append(
-                    f"line {first_line + i}: the prefix {prefix!r} has {len(target)} tokens, but the translation of {n_source} may "
+                    f"line {numbers[i]}: the prefix {prefix!r} has {len(target)} tokens, but the translation of {n_source} may "
                     f"have {limit}; shorten it, or raise decoding.max_extra"
                 )
             if self._phrases is not None and self._phrases.finds(target):
                 problems.append(
-                    f"line {first_line + i}: the prefix {prefix!r} holds a forbidden phrase; change one of the two"
+                    f"line {numbers[i]}: the prefix {prefix!r} holds a forbidden phrase; change one of the two"
                 )
             if target:
                 tokens[place] = Prefixed(tokens[place], target)
@@ -280,6 +284,7 @@ def load(
     forbid: Sequence[str] = (),
     require: Sequence[str] = (),
     n_best: int | None = None,
+    opened: OpenRun | None = None,
 ) -> Translator:
     """Open a run folder.
 
@@ -294,12 +299,13 @@ def load(
         forbid: Phrases that no translation may hold.
         require: Phrases that every translation must hold.
         n_best: Translations to find for each line; by default what the config's search says.
+        opened: What :func:`open_run` gave of all this, if it was asked before.
 
     Raises:
         InputError: A folder is no run, has no weights, or needs a plugin that is missing; the vocabularies differ; the search can't.
     """
     folder = run_folder.existing(run)
-    config, tokenizer, search = open_run(folder, overrides=overrides, plugins=plugins, n_best=n_best)
+    config, tokenizer, search = opened or open_run(folder, overrides=overrides, plugins=plugins, n_best=n_best)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = _model(config, tokenizer, folder, checkpoint, place)
     limits = [longest_target(config)]
@@ -330,7 +336,7 @@ def load(
 
 def open_run(
     folder: Path, *, overrides: Sequence[str] = (), plugins: Sequence[str] = (), n_best: int | None = None
-) -> tuple[Config, Tokenizer, Search]:
+) -> OpenRun:
     """A run's config, tokenizer and search, without its model; torch's threads are bounded as the config says.
 
     Args:

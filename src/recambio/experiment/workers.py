@@ -83,15 +83,14 @@ class _Worker:
         self.process.join(1)
         code = self.process.exitcode
         how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with {code}"
-        lines = f"it held lines {self.held.first:,} to {self.held.last:,}" if self.held else "it held no lines"
-        return RunError(f"{self.name}: process {self.process.pid} {how}; {lines}")
+        return RunError(f"{self.name}: process {self.process.pid} {how}; it held {self.held or 'no lines'}")
 
 
 class Workers:
     """A context in which processes are ready to translate; none outlives it.
 
     Args:
-        open: What each of them does first.
+        open: What each of them does first. It is not repeated what it says by that: who starts them has said it.
         devices: One for each.
     """
 
@@ -117,8 +116,6 @@ class Workers:
                     raise worker.death() from None
                 if error := answer.error():
                     raise error
-                if worker is self._workers[0]:  # the others say the same
-                    _repeat(answer)
         except BaseException:
             self._end()
             raise
@@ -273,8 +270,7 @@ def _serve(connection: Connection, name: str, open: Open, device: str) -> None:
         while True:
             chunk: Chunk = connection.recv()
             assert translate is not None
-            where = f"lines {chunk.first:,} to {chunk.last:,}, {name}"
-            connection.send(answer(where, partial(translate, chunk)))
+            connection.send(answer(f"{chunk}, {name}", partial(translate, chunk)))
 
 
 def _end_with_parent() -> None:

@@ -11,7 +11,6 @@ import io
 import netrc
 import os
 import secrets
-import tempfile
 import warnings
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
 from recambio.errors import InputError
+from recambio.files import replacing
 
 Mode = Literal["online", "offline", "disabled", "shared"]
 
@@ -219,11 +219,8 @@ class MetricsFile:
         return open(self.path, "ab", buffering=0)
 
     def _replace(self, rows: list[list[str]]) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(_csv_lines([self.columns, *rows]))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, self.path)
+        with replacing(self.path) as aside:
+            aside.write_bytes(_csv_lines([self.columns, *rows]))
 
 
 class CSVMetrics(Logger):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from recambio.data.corpora.records import SOURCE, TARGET, RecordCorpus, RecordPairs, look_up
+from recambio.data.corpora.records import RecordCorpus, RecordPairs, look_up
 from recambio.data.pairs import NOT_UTF8, OnBad, Pair, read_lines
 from recambio.registry import CORPUS, Card
 
@@ -21,29 +21,9 @@ NOT_JSON = "not JSON"
     ),
 )
 class JsonlCorpus(RecordCorpus):
-    """Files of one JSON object a line, plain or with ``.gz``, ``.xz`` or ``.zst``.
-
-    Args:
-        train: Path of the training pairs, or a list of paths that are read in order.
-        dev: The same for the development set; none if null.
-        test: The same for the test set; none if null.
-        source: Dotted path of the source's field.
-        target: Dotted path of the target's field.
-        root: Folder under which relative paths lie.
-    """
+    """Files of one JSON object a line, plain or with ``.gz``, ``.xz`` or ``.zst``."""
 
     format = "jsonl"
-
-    def __init__(
-        self,
-        train: str | list[str],
-        dev: str | list[str] | None = None,
-        test: str | list[str] | None = None,
-        source: str = SOURCE,
-        target: str = TARGET,
-        root: Path | None = None,
-    ) -> None:
-        super().__init__(train, dev, test, source, target, root)
 
     def read_file(self, path: Path, *, strict: bool, on_bad: OnBad | None = None) -> Iterator[Pair]:
         pairs = RecordPairs(str(path), "line", self.fields, strict=strict, on_bad=on_bad)

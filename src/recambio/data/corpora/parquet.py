@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from recambio.data.corpora.records import SOURCE, TARGET, UNDECODABLE, RecordCorpus, RecordPairs
+from recambio.data.corpora.records import UNDECODABLE, RecordCorpus, RecordPairs
 from recambio.data.pairs import OnBad, Pair
 from recambio.errors import InputError
 from recambio.registry import CORPUS, Card
@@ -25,30 +25,10 @@ _BUFFER = 1 << 20
     ),
 )
 class ParquetCorpus(RecordCorpus):
-    """Parquet files, read batch by batch.
-
-    Args:
-        train: Path of the training pairs, or a list of paths that are read in order.
-        dev: The same for the development set; none if null.
-        test: The same for the test set; none if null.
-        source: Dotted path of the source's column, or of a field of a column.
-        target: Dotted path of the target's.
-        root: Folder under which relative paths lie.
-    """
+    """Parquet files, read batch by batch."""
 
     format = "parquet"
     suffixes = ("",)
-
-    def __init__(
-        self,
-        train: str | list[str],
-        dev: str | list[str] | None = None,
-        test: str | list[str] | None = None,
-        source: str = SOURCE,
-        target: str = TARGET,
-        root: Path | None = None,
-    ) -> None:
-        super().__init__(train, dev, test, source, target, root)
 
     def read_file(self, path: Path, *, strict: bool, on_bad: OnBad | None = None) -> Iterator[Pair]:
         pa = _pyarrow(path)

@@ -180,25 +180,25 @@ class RecordPairs:
 
 
 class RecordCorpus(FileCorpus):
-    """A corpus of files of records.
+    """A corpus of files of records, whatever their format.
 
     Args:
-        train: As in :class:`FileCorpus`.
-        dev: As there.
-        test: As there.
-        source: Dotted path of the source's field.
-        target: Dotted path of the target's field.
-        root: As there.
+        train: Path of the training pairs, or a list of paths that are read in order.
+        dev: The same for the development set; none if null.
+        test: The same for the test set; none if null.
+        source: Dotted path of the source's field, or column.
+        target: Dotted path of the target's.
+        root: Folder under which relative paths lie.
     """
 
     def __init__(
         self,
         train: str | list[str],
-        dev: str | list[str] | None,
-        test: str | list[str] | None,
-        source: str,
-        target: str,
-        root: Path | None,
+        dev: str | list[str] | None = None,
+        test: str | list[str] | None = None,
+        source: str = SOURCE,
+        target: str = TARGET,
+        root: Path | None = None,
     ) -> None:
         super().__init__(train, dev, test, root, [source, target])
         self.fields = (source, target)
