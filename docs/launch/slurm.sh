@@ -18,8 +18,8 @@ shift 2
 srun recambio train "$config" --run "$run" --resume \
   trainer.num_nodes="$SLURM_NNODES" trainer.devices="$SLURM_NTASKS_PER_NODE" trainer.strategy=ddp "$@"
 status=$?
-# 130: interrupted, and saved. srun reports the highest status of its tasks.
-if [ "$status" -eq 130 ]; then
+# 130: interrupted, and saved. 143: by SIGTERM before the command had begun. srun reports the highest status of its tasks.
+if [ "$status" -eq 130 ] || [ "$status" -eq 143 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

@@ -139,7 +139,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, name: str, function: Any) -> None:
         (AssertionError(), 1, ["error: AssertionError (--debug shows the traceback)"]),
         (OSError(28, "No space left on device"), 1, ["error: OSError: [Errno 28] No space left on device "
                                                      "(--debug shows the traceback)"]),
-        (KeyboardInterrupt(), 130, []),
+        (KeyboardInterrupt(), 130, ["interrupted: nothing was begun; the same command begins"]),
     ],
 )  # fmt: skip
 def test_how_a_run_may_end(

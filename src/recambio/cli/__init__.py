@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from recambio import interrupts
 from recambio.cli import (
     compare,
     components,
@@ -28,8 +29,9 @@ from recambio.cli import (
     translate,
 )
 from recambio.errors import InputError, RunError
+from recambio.experiment.run_folder import is_first_process
 
-DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, interrupts.STATUS
 
 # Typer carries a copy of click whose place is not part of its interface; its errors are.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -65,6 +67,7 @@ def _globals(
     ] = False,
 ) -> None:
     context.obj = list(plugins or [])
+    interrupts.begun()
 
 
 app.command("train")(train.train)
@@ -83,11 +86,23 @@ app.add_typer(config.app, name="config")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (``sys.argv`` by default). Returns: the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    is_debug = "--debug" in words
+    try:
+        with interrupts.answered():
+            status = _ended(words, is_debug="--debug" in words)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    if status == INTERRUPTED and is_first_process() and (line := interrupts.line()):
+        print(line, file=sys.stderr)
+    return status
+
+
+def _ended(words: list[str], *, is_debug: bool) -> int:
+    """Run a command line. Returns: the exit status."""
     _log_to_stderr()
     try:
         given = _options_first(words)
-        status = typer.main.get_command(app).main(args=given, prog_name="recambio", standalone_mode=False)
+        with interrupts.advising(interrupts.nothing_begun):
+            status = typer.main.get_command(app).main(args=given, prog_name="recambio", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else DONE
     except BrokenPipeError:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from recambio import interrupts
 from recambio.cli import options
 
 
@@ -26,13 +27,14 @@ def train(
 
     Data, tokenizer, training, final evaluation, report. Prints the run folder.
     """
-    from recambio.config import load
-    from recambio.experiment import run_folder
+    with interrupts.advising(interrupts.nothing_begun):
+        from recambio.config import load
+        from recambio.experiment import run_folder
 
-    loaded = load(config, overrides or [], plugins=options.plugins(context))
+        loaded = load(config, overrides or [], plugins=options.plugins(context))
 
-    from recambio.experiment import train as training
+        from recambio.experiment import train as training
 
-    folder = training.run(loaded, resume=resume, run=run)
+        folder = training.run(loaded, resume=resume, run=run)
     if run_folder.is_first_process():
         typer.echo(folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from recambio import interrupts
 from recambio.config import Config
 from recambio.data.prepare import Prepared, prepare
 from recambio.data.sampled import SampledStores, Sampling
@@ -45,16 +46,17 @@ def prepared(
 
     values, sampling = config.values.data, sampling_of(config)
     corpus = build_corpus(config)
-    found = prepare(
-        corpus,
-        cleaning=values.cleaning,
-        tokenizer=tokenizer or values.tokenizer,
-        max_length=values.max_length,
-        sampling=sampling,
-        overlap=build_overlap(config, corpus),
-        splits=splits,
-        progress=progress,
-    )
+    with interrupts.advising(lambda: "what was prepared is kept in the cache; the same command goes on from there"):
+        found = prepare(
+            corpus,
+            cleaning=values.cleaning,
+            tokenizer=tokenizer or values.tokenizer,
+            max_length=values.max_length,
+            sampling=sampling,
+            overlap=build_overlap(config, corpus),
+            splits=splits,
+            progress=progress,
+        )
     if last and console.is_terminal:
         sys.stderr.write("\r\x1b[K")
     return found

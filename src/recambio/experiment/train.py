@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
+from recambio import interrupts
 from recambio.config import Config
 from recambio.config import load as load_config
 from recambio.data.plan import Cursor
@@ -112,7 +113,7 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
     if not is_first:
         _fill(config, data, initial, folder, manifest, console)
         return folder
-    with run_folder.held(folder):
+    with interrupts.advising(lambda: _kept(folder)), run_folder.held(folder):
         run_folder.sweep(folder)
         if is_resumed and (folder / "config.yaml").is_file():
             _check_unchanged(config, folder, manifest)
@@ -126,15 +127,22 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
             console.print(f"precision: {manifest.precision}")
         for line in start_lines(manifest.init_from):
             console.print(line)
-        try:
-            _fill(config, data, initial, folder, manifest, console)
-            _conclude(config, folder, manifest, console)
-        except KeyboardInterrupt:
-            last = folder / "checkpoints" / "last.ckpt"
-            saved = f"step {read_step(last)} is saved" if last.is_file() else "nothing is saved yet"
-            console.print(f"interrupted: {saved} in {relative(folder)}; the same command with --resume goes on")
-            raise
+        _fill(config, data, initial, folder, manifest, console)
+        _conclude(config, folder, manifest, console)
     return folder
+
+
+def _kept(folder: Path) -> str:
+    """What an interrupted run has, and how it goes on."""
+    where = relative(folder)
+    if run_folder.read_manifest(folder).trained:
+        return (
+            f"the training in {where} is finished; `recambio eval {where}` scores it, or the same command with --resume does, and "
+            "writes the report"
+        )
+    last = folder / "checkpoints" / "last.ckpt"
+    saved = f"step {read_step(last)} is saved" if last.is_file() else "nothing is saved yet"
+    return f"{saved} in {where}; the same command with --resume goes on"
 
 
 def _fill(
@@ -268,18 +276,19 @@ def _fit(
         resumed_step = read_step(last)
         batches.load_checkpoint(last)
     loggers = _loggers(config, folder, resumed_step)
-    average = training.average
+    average, stopping = training.average, training.early_stopping
+    agreement = Agreement()
+    limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor, agreement)
     checkpoints = Checkpoints(
         folder / "checkpoints",
         training.monitor,
         average.best or average.last,
         "best" if average.best else "last",
         is_moving=average.ema is not None,
+        limits=limits,
     )
-    stopping = training.early_stopping
-    agreement = Agreement()
-    limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor, agreement)
     progress = Progress(None, training.log_every)
+    interrupt = Interrupt(checkpoints, training.validate_every, agreement)
     # The first process has written its choice, which is every rank's.
     precision = chosen_precision(values.trainer, manifest.precision)
     if not values.trainer.strategy.startswith(_WHOLE):
@@ -295,10 +304,10 @@ def _fit(
         # Lightning's bf16-true would change torch's default dtype as well, and with it tables that are to be float32.
         precision="32" if precision == "bf16-true" else precision,  # type: ignore[arg-type]
         logger=loggers,
-        # The cursor moves before a checkpoint may be written, and the checkpoint knows of it before the limits strike.
+        # The cursor moves before a checkpoint may be written, and an interrupt knows whether the limits have struck.
         callbacks=[
             *([Profile(folder)] if training.profile else []),
-            *(checkpoints, limits, progress, Interrupt(checkpoints, training.validate_every, agreement)),
+            *(checkpoints, limits, progress, interrupt),
         ],
         max_epochs=-1,
         val_check_interval=training.validate_every,
@@ -366,7 +375,7 @@ def _fit(
                 f"{training.target_batch_tokens:,} asked for"
             )
     try:
-        with reported("outside a step", "choose a smaller model, or a device with more memory"):
+        with interrupt.taken_over(), reported("outside a step", "choose a smaller model, or a device with more memory"):
             trainer.fit(module, datamodule=batches, ckpt_path=None if resumed_step is None else last, weights_only=True)
     except SystemExit:
         if trainer.state.status == "interrupted":
@@ -374,6 +383,9 @@ def _fit(
         raise
     finally:
         batches.leave(is_done=trainer.state.finished)
+    if interrupt.is_asked:
+        # After the last validation: all is saved, and what is left to do can be done another time.
+        raise KeyboardInterrupt
     return trainer, module, checkpoints, limits
 
 

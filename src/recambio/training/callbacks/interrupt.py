@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -18,8 +20,9 @@ class Interrupt(L.Callback):
     Python would raise wherever the signal finds it, in the middle of a file being written or in a place that swallows it. A second
     signal does just that. One rank that is told is enough: all save and stop after the same step.
 
-    Lightning's own treatment of SIGTERM is taken out of the way. It exchanges a flag before every step and reads it from the device, so the
-    host waits for the device in every step, and it stops without saving.
+    Lightning's own treatment of signals is taken out of the way. It exchanges a flag before every step and reads it from the device, so the
+    host waits for the device in every step, and it stops without saving. Under Slurm it saves a state of its own, without the place in the
+    data.
 
     Args:
         checkpoints: What saves the state.
@@ -32,22 +35,28 @@ class Interrupt(L.Callback):
         self.validate_every = validate_every
         self.is_asked = False
         self._agreement = agreement
-        self._previous: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take over ctrl-C."""
-        self._take_over(signal.SIGINT)
+    @contextmanager
+    def taken_over(self) -> Iterator[None]:
+        """Within, signals ask this callback. It goes around the whole of Lightning's work, which may end without its last hooks."""
+        previous = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take over SIGTERM, from Lightning."""
-        self._take_over(signal.SIGTERM)
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave Lightning no signal, before it takes any."""
+        trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop; where a validation is due, that comes first and saves."""
-        if not self._agreement.ask("interrupt", self.is_asked) or trainer.global_step % self.validate_every == 0:
+        """Save and stop; where a validation is due, after the last step as well, that comes first and saves."""
+        is_due = trainer.should_stop or trainer.global_step % self.validate_every == 0
+        if not self._agreement.ask("interrupt", self.is_asked) or is_due:
             return
         self.checkpoints.save_state(trainer)
         raise KeyboardInterrupt
@@ -56,15 +65,6 @@ class Interrupt(L.Callback):
         """Stop after the validation, whose checkpoint is written by now."""
         if self._agreement.settle("interrupt", self.is_asked):
             raise KeyboardInterrupt
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
-
-    def _take_over(self, number: int) -> None:
-        self._previous[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
