@@ -139,6 +139,23 @@ def test_bfloat16_weights_are_trained_saved_and_resumed(  # type: ignore[no-unty
     assert loss[40] < loss[4] - 0.5
 
 
+@pytest.mark.slow  # bfloat16 on a processor that has none
+def test_what_mixed_precision_logs_is_what_the_best_weights_score(  # type: ignore[no-untyped-def]
+    recambio, project: Path
+) -> None:
+    """To the last digit, though the steps multiply in bfloat16 and an evaluation in float32; ``unit/test_average.py`` shows the same
+    without the command line."""
+    mixed = ("trainer.precision=bf16-mixed", "training.monitor=bleu", "model.d_model=32", "training.max_steps=80", *EMA)
+    trained = recambio("train", "micro", *mixed)
+    assert trained.returncode == 0, trained.stderr
+    run = project / "runs" / "micro"
+    weights = json.loads((run / "manifest.json").read_text())["weights"]
+    scored = recambio("eval", str(run), *("--set", "dev", "--checkpoint", "best", "--json"), "decoding.search=greedy")
+    assert scored.returncode == 0, scored.stderr
+    bleu = json.loads(scored.stdout)["sets"]["dev"]["bleu"]["score"]
+    assert bleu > 0.1 and bleu == logged(run, "valid/bleu")[weights["best_step"]] == weights["best_score"]
+
+
 def test_auto_writes_down_what_it_chose_and_keeps_to_it(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
     short = ("training.max_steps=4", "training.validate_every=2", "training.average.last=0", "trainer.precision=auto")
     first = recambio("train", "micro", *short)

@@ -261,10 +261,17 @@ class TranslationModule(L.LightningModule):
         self._paused = time.perf_counter()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss of the references and translations of the sources; fillers count for nothing."""
+        """Loss of the references and translations of the sources; fillers count for nothing.
+
+        Weights in float32 are validated in float32, as ``recambio eval`` uses them, whatever training multiplies in: the scores that choose
+        the best weights are those that these have afterwards.
+        """
         if not batch.weight:
             return
-        with memory.reported(f"in the validation after step {self.global_step}", "lower decoding.batch_tokens", batch):
+        with (
+            torch.autocast(self.device.type, enabled=False),
+            memory.reported(f"in the validation after step {self.global_step}", "lower decoding.batch_tokens", batch),
+        ):
             self._score(batch)
 
     def _score(self, batch: Batch) -> None:
