@@ -179,12 +179,12 @@ def module(ema: float | None) -> TranslationModule:
 
 
 def fitted(
-    folder: Path, steps: int, *, ema: float | None = None, resume: bool = False, **options: Any
+    folder: Path, steps: int, *, ema: float | None = None, resume: bool = False, precision: Any = "32", **options: Any
 ) -> tuple[TranslationModule, Checkpoints, _Watch]:
     """Trained with a validation every second step."""
     kept = Checkpoints(folder, is_moving=ema is not None, **options)
     trained, watch = module(ema), _Watch()
-    trainer = trainer_of(folder, [watch, kept], max_steps=steps, val_check_interval=2)
+    trainer = trainer_of(folder, [watch, kept], max_steps=steps, val_check_interval=2, precision=precision)
     resumed = {"ckpt_path": folder / "last.ckpt", "weights_only": True} if resume else {}
     trainer.fit(trained, datamodule=_Data(), **resumed)  # type: ignore[arg-type]
     assert trainer.global_step == steps
@@ -240,12 +240,22 @@ def test_a_resumed_run_continues_weights_and_average_to_the_bit(tmp_path: Path) 
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize("ema", [None, 0.5])
-@pytest.mark.parametrize("monitor", ["nll", "bleu"])
+@pytest.mark.parametrize(
+    ("monitor", "ema", "precision"),
+    [
+        ("nll", None, "32"),
+        ("nll", 0.5, "32"),
+        ("bleu", None, "32"),
+        ("bleu", 0.5, "32"),
+        ("nll", None, "bf16-mixed"),
+        ("bleu", 0.5, "bf16-mixed"),
+    ],
+)
 def test_the_best_file_rescored_from_disk_gives_the_scores_that_were_logged(
-    ema: float | None, monitor: str, tmp_path: Path
+    monitor: str, ema: float | None, precision: str, tmp_path: Path
 ) -> None:
-    _, kept, watch = fitted(tmp_path, 12, ema=ema, monitor=monitor)
+    """In float32, whatever the training has multiplied in."""
+    _, kept, watch = fitted(tmp_path, 12, ema=ema, monitor=monitor, precision=precision)
     fresh = module(None)
     load_weights(fresh.model, tmp_path / "best.safetensors")
     trainer = trainer_of(tmp_path, [])
@@ -272,6 +282,19 @@ def test_the_best_validations_are_averaged(tmp_path: Path) -> None:
     for name, tensor in load_file(path).items():  # type: ignore[arg-type]
         mean = np.mean([f[name].double().numpy() for f in files], axis=0)
         assert torch.equal(tensor, torch.from_numpy(mean).float()), name
+
+
+def test_a_run_killed_before_old_weights_are_removed_removes_them_once_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "remove_snapshots", lambda *_, **__: None)
+        fitted(tmp_path, 6, average=2)
+    (tmp_path / "step-00000007.safetensors").touch()  # and one that the state knows nothing of yet
+    assert len([*tmp_path.glob("step-*")]) == 4
+    _, kept, _ = fitted(tmp_path, 8, average=2, resume=True)
+    assert kept.kept == [6, 8]
+    assert sorted(p.name for p in tmp_path.glob("step-*")) == [f"step-0000000{k}.safetensors" for k in (6, 8)]
 
 
 @pytest.mark.parametrize(

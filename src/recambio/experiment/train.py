@@ -150,6 +150,8 @@ def _fill(
 ) -> None:
     """Train, unless the run has; the first process leaves the recommended weights and the manifest."""
     if manifest.trained:
+        # Removed only when the manifest knows of the training's end: one killed before that needs them, one killed after it may leave them.
+        Checkpoints(folder / "checkpoints").remove_snapshots()
         return
     trainer, module, checkpoints, limits = _fit(config, data, initial, folder, manifest, console)
     if not trainer.is_global_zero:
@@ -160,6 +162,7 @@ def _fill(
     manifest.tokens_seen = module.tokens_seen
     manifest.steps = trainer.global_step
     run_folder.write_manifest(folder, manifest)
+    checkpoints.remove_snapshots()
 
 
 def _folder(config: Config, resume: bool, run: Path | None, is_first: bool) -> tuple[Path, bool]:
@@ -425,7 +428,7 @@ def _loggers(config: Config, folder: Path, resumed_step: int | None) -> list[Log
 
 
 def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, manifest: Manifest) -> None:
-    """Copy what the run recommends to ``weights.safetensors`` and drop the snapshots it was averaged from."""
+    """Copy what the run recommends to ``weights.safetensors``."""
     average = checkpoints.write_average()
     chosen = average or folder / "checkpoints" / "best.safetensors"
     if not chosen.is_file():
@@ -440,8 +443,6 @@ def _choose_weights(folder: Path, checkpoints: Checkpoints, config: Config, mani
         "best_score": checkpoints.best,
         "monitor": config.values.training.monitor,
     }
-    for step in checkpoints.kept:
-        checkpoints.snapshot(step).unlink(missing_ok=True)
 
 
 def _conclude(config: Config, folder: Path, manifest: Manifest, console: Console) -> None:

@@ -57,6 +57,11 @@ class Checkpoints(L.Callback):
         """Steps whose weights are kept to be averaged."""
         return sorted(self.scores)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remove what a killed process wrote to be averaged, or was about to remove, and its state knows nothing of."""
+        if trainer.is_global_zero:
+            self.remove_snapshots(but=self.kept)
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -89,9 +94,8 @@ class Checkpoints(L.Callback):
             if step in self.scores:
                 save_weights(model, self.snapshot(step))
         self.save_state(trainer)
-        if trainer.is_global_zero:
-            for k in old:
-                self.snapshot(k).unlink(missing_ok=True)
+        if trainer.is_global_zero and old:
+            self.remove_snapshots(but=self.kept)
 
     def _rank(self, scores: dict[int, float]) -> Sequence[int]:
         """Choose what is kept to be averaged. Returns: the steps that fell out."""
@@ -120,6 +124,11 @@ class Checkpoints(L.Callback):
     def snapshot(self, step: int) -> Path:
         """The file of the weights after a step."""
         return self.folder / f"step-{step:08d}.safetensors"
+
+    def remove_snapshots(self, but: Sequence[int] = ()) -> None:
+        """Remove the weights kept to be averaged, except those of some steps."""
+        for path in {*self.folder.glob("step-*.safetensors")} - {self.snapshot(k) for k in but}:
+            path.unlink(missing_ok=True)
 
     def write_average(self) -> Path | None:
         """The mean of the kept weights; None if none are kept."""
