@@ -18,13 +18,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-Moment = tuple[str, int]
-"""``before`` or ``after`` the count-th renaming of a file into place, or ``within`` the count-th writing of one."""
+Moment = tuple[str, int] | tuple[str, int, float]
+"""``before`` or ``after`` the count-th renaming of a file into place, or ``within`` the count-th writing of one. Or one of
+:data:`PHASES`: so many seconds after a process is in it for the count-th time."""
+
+PHASES = ("start", "step", "validation", "edge", "file")
+"""Before training; in the backward pass of a step; in a validation; between the last step of an epoch and the first of the next; while a
+file of weights or a state is written."""
 
 
 class Forked:
@@ -40,6 +46,10 @@ class Forked:
         with contextlib.suppress(FileNotFoundError):
             self.returncode = int((self._folder / "status").read_text())
         return self.returncode
+
+    def phase(self) -> str:
+        """The phase that the process killed itself in; empty for none of :data:`PHASES`."""
+        return (self._folder / "phase").read_text()
 
     def communicate(self, timeout: float = 240) -> tuple[str, str]:
         """Both outputs, once it has ended.
@@ -215,7 +225,11 @@ def _become(folder: Path, job: dict[str, Any]) -> None:
     numpy.random.seed()
     torch.seed()
     if job["moment"]:
-        _die_at(*job["moment"])
+        which, count, *delay = job["moment"]
+        if which in PHASES:
+            _die_in(folder / "phase", which, count, *delay)
+        else:
+            _die_at(which, count)
 
 
 def _main(arguments: list[str]) -> int:
@@ -234,6 +248,72 @@ def _main(arguments: list[str]) -> int:
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_in(report: Path, which: str, count: int, delay: float) -> None:
+    """Let this process kill itself a while after a phase has begun, and report in which it is then."""
+    import lightning
+    import safetensors.torch
+    import torch
+
+    import recambio.model.weights as weights
+    from recambio.training.datamodule import TranslationData
+    from recambio.training.module import TranslationModule
+
+    now, seen = ["start"], [0]
+
+    def die(after: float) -> None:
+        time.sleep(after)
+        report.write_text(now[0])
+        _die()
+
+    def enter(phase: str, *, at_once: bool = True) -> None:
+        now[0] = phase
+        seen[0] += phase == which
+        if phase != which or seen[0] != count:
+            return
+        if delay:
+            threading.Thread(target=die, args=(delay,), daemon=True).start()
+        elif at_once:
+            die(0.0)
+
+    def watch(owner: Any, name: str, phase: str, *, at_end: bool = False) -> None:
+        call = getattr(owner, name)
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            before = now[0]
+            enter(phase, at_once=not at_end)
+            result = call(*arguments, **options)
+            if at_end and phase == which and seen[0] == count and not delay:
+                die(0.0)
+            now[0] = before if phase == "file" else ""
+            return result
+
+        setattr(owner, name, watched)
+
+    advance = TranslationData.advance
+
+    def advanced(data: TranslationData) -> None:
+        epoch = data.cursor.epoch
+        advance(data)
+        if data.cursor.epoch != epoch:
+            enter("edge")
+
+    TranslationData.advance = advanced  # type: ignore[method-assign]
+    watch(TranslationModule, "_backward", "step")
+    watch(TranslationModule, "_score", "validation")
+    # The file is there then, and not yet in its place.
+    watch(torch, "save", "file", at_end=True)
+    watch(safetensors.torch, "save_file", "file", at_end=True)
+    weights.save_file = safetensors.torch.save_file  # type: ignore[attr-defined]
+    if which == "start":
+        fit = lightning.Trainer.fit
+
+        def begun(*arguments: Any, **options: Any) -> Any:
+            enter("start")
+            return fit(*arguments, **options)
+
+        lightning.Trainer.fit = begun  # type: ignore[method-assign]
 
 
 def _die_at(which: str, count: int) -> None:
