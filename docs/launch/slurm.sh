@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Train under Slurm, on two nodes of four GPUs: sbatch docs/launch/slurm.sh opus100 runs/opus100
 #
-# Slurm sends SIGTERM two minutes before the time is over: the run saves and ends, and the job puts itself back into the queue. A
+# Slurm sends SIGTERM two minutes before the time is over: the run saves and ends, and the job puts itself back into the queue, also
+# from the preparation and the final evaluation, which go on where they stood. A
 # node that fails ends the job; Slurm starts it again (--requeue), and the run goes on from its last checkpoint.
 #SBATCH --job-name=recambio
 #SBATCH --nodes=2
