@@ -168,6 +168,29 @@ def test_the_model_itself_stays_as_it_was() -> None:
     assert prepared(model.double()) is model, "nothing to gain in float64"
 
 
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+@pytest.mark.parametrize("shape", [(24, 48), (48, 24), (32, 32)])
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_one_row_gives_what_it_gives_among_others(
+    capability: str, shape: tuple[int, int], precision: WeightPrecision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    g = torch.Generator().manual_seed(3)
+    weight, x = torch.randn(shape, generator=g), torch.randn(4, 3, shape[1], generator=g)
+    for bias in (None, torch.randn(shape[0], generator=g)):
+        run = product(weight, bias, precision)
+        if run is None:
+            pytest.skip("this machine has no packed products")
+        together = run(x)
+        alone = run(x[1:2, 2:])
+        assert alone.shape == (1, 1, shape[0])
+        # Rounding of the sums; bfloat16 rounds the results besides.
+        assert_close(alone[0, 0], together[1, 2], rtol=1e-5 if precision == "32" else 2.0**-7, atol=1e-5)
+        # A row whose numbers aren't neighbours, and one without a batch.
+        assert_close(run(x.mT.contiguous().mT[1:2, 2:]), alone)
+        assert_close(run(x[1, 2]), alone[0, 0])
+
+
 @pytest.mark.parametrize("node", ["greedy", {"name": "beam", "width": 4, "n_best": 2}], ids=["greedy", "beam"])
 def test_searches_find_the_same(node: Node) -> None:
     model, search = model_with(), SEARCH.create(node)
