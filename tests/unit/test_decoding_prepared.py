@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,18 @@ from recambio.errors import InputError
 from recambio.experiment import build as building
 from recambio.model import ModelSpec, StackSpec, Transformer
 from recambio.model.prepare import prepared
-from recambio.registry import ATTENTION, EMBEDDING, POSITIONS, SEARCH, Node
+from recambio.registry import (
+    ACTIVATION,
+    ATTENTION,
+    BLOCK,
+    EMBEDDING,
+    FEED_FORWARD,
+    NORMALIZATION,
+    POSITIONS,
+    SEARCH,
+    Node,
+    Registry,
+)
 
 registry.load_builtins()
 PRECISIONS: tuple[WeightPrecision, ...] = ("32", "bf16", "int8")
@@ -40,11 +52,11 @@ def needs(precision: str) -> None:
 
 
 def model_with(
-    positions: Node = "sinusoidal", decoder: Node = "multi_head", embedding: Node = "standard"
+    positions: Node = "sinusoidal", decoder: Node = "multi_head", embedding: Node = "standard", **parts: Node
 ) -> Transformer:
     spec = ModelSpec(
         encoder=StackSpec.uniform(1, positions="sinusoidal"),
-        decoder=StackSpec.uniform(2, positions=positions, attention=decoder, cross_attention="multi_head"),
+        decoder=StackSpec.uniform(2, positions=positions, attention=decoder, cross_attention="multi_head", **parts),  # type: ignore[arg-type]
         source_vocabulary=V,
         target_vocabulary=V,
         d_model=32,
@@ -144,6 +156,25 @@ def test_every_scheme_of_positions_and_every_embedding_decode_the_same(kind: str
     for name in reg.names():
         node = reg.example(name)
         model = model_with(positions=node) if kind == "positions" else model_with(embedding=node)
+        assert_close(stepped(prepared(model), tokens), stepped(model, tokens), rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "of_kind"),
+    [
+        ("block", BLOCK),
+        ("normalization", NORMALIZATION),
+        ("feed_forward", FEED_FORWARD),
+        ("activation", ACTIVATION),
+    ],
+)
+def test_every_other_part_decodes_the_same(kind: str, of_kind: Registry[Any]) -> None:
+    tokens = torch.randint(4, V, (1, 4), generator=torch.Generator().manual_seed(2))
+    for name in of_kind.names():
+        sites = of_kind.get(name).card.sites
+        if sites and not any("decoder" in site for site in sites):
+            continue
+        model = model_with(**{kind: of_kind.example(name)})
         assert_close(stepped(prepared(model), tokens), stepped(model, tokens), rtol=1e-4, atol=1e-4, msg=name)
 
 
