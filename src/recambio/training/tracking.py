@@ -367,11 +367,17 @@ class WandbRun(Logger):
         self._guard(lambda run: run.summary.update(flat), self.run)
 
     @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Finish this segment if Lightning says that training failed or was interrupted; otherwise the final evaluation belongs to it."""
+        if status == "failed":
+            self.close(is_failed=True)
+
+    @rank_zero_only
     def close(self, is_failed: bool = False) -> None:
         """Finish this segment."""
         run, self._run = self._run, None
         if run is not None:
-            self._guard(lambda r: r.finish(exit_code=int(is_failed), quiet=True), run)
+            self._guard(lambda r: r.finish(exit_code=int(is_failed)), run)
 
     def _start(self) -> None:
         import wandb
