@@ -58,6 +58,9 @@ def test_a_run_leaves_all_that_its_folder_promises(recambio, project: Path) -> N
     assert "nrefs:1" in sets["test"]["bleu"]["signature"] and "tok:13a" in sets["test"]["bleu"]["signature"]
     for part in ("test", "recombination", "length"):
         assert len((run / "eval" / f"{part}.hyp").read_text().splitlines()) == 20
+    recorded = {int(r["step"]): float(r["valid/nll"]) for r in rows(run) if r["valid/nll"]}
+    best = manifest["weights"]["best_step"]
+    assert manifest["weights"]["best_score"] == recorded[best] == min(recorded.values()), "to the last digit"
     steps = [int(r["step"]) for r in rows(run)]
     assert steps == sorted(steps) and steps[-1] == 40
 
@@ -240,6 +243,7 @@ def test_wandb_offline_beside_csv(recambio, project: Path) -> None:  # type: ign
     pytest.importorskip("wandb")
     result = recambio("train", "micro", "training.max_steps=10", "tracking.wandb.project=micro")
     assert result.returncode == 0, result.stderr
+    assert "W&B failed" not in result.stderr
     run = project / "runs" / "micro"
     files = list(run.rglob("*.wandb"))
     assert files, "no offline run, though there is no account"

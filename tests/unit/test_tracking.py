@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import multiprocessing
 import os
@@ -212,16 +213,37 @@ class FakeRun:
         self.rows: list[dict[str, object]] = []
         self.summary: dict[str, object] = {}
         self.metrics: list[tuple[object, ...]] = []
-        self.is_finished = False
+        self.exit_code: int | None = None
 
-    def log(self, row: dict[str, object]) -> None:
-        self.rows.append(row)
+    # What stands below has the arguments of W&B's own, as the next test sees to.
 
-    def define_metric(self, name: str, **options: object) -> None:
-        self.metrics.append((name, options))
+    def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        assert step is None and commit is None
+        self.rows.append(data)
 
-    def finish(self, **_: object) -> None:
-        self.is_finished = True
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | None = None,
+        step_sync: bool | None = None,
+        hidden: bool | None = None,
+        summary: str | None = None,
+        overwrite: bool | None = None,
+    ) -> None:
+        self.metrics.append((name, {"step_metric": step_metric} if step_metric else {}))
+
+    def finish(self, exit_code: int | None = None) -> None:
+        self.exit_code = exit_code
+
+
+@pytest.mark.parametrize("name", ["log", "define_metric", "finish"])
+def test_the_fake_takes_what_the_real_run_takes(name):
+    wandb = pytest.importorskip("wandb")
+
+    def arguments(of: Any) -> list[tuple[str, object, object]]:
+        return [(p.name, p.kind, p.default) for p in inspect.signature(getattr(of, name)).parameters.values()]
+
+    assert arguments(FakeRun) == arguments(wandb.Run)
 
 
 @pytest.fixture
@@ -256,7 +278,16 @@ def test_one_start_one_id_own_step(fake_wandb, tmp_path):
     assert [row["step"] for run in fake_wandb for row in run.rows] == [1, 2, 3]
     assert ("*", {"step_metric": "step"}) in first.metrics
     assert first.summary["eval/test/bleu"] == 31.5 and first.summary["eval/test/bleu/low"] == 30.0
-    assert first.is_finished and second.is_finished
+    assert first.exit_code == second.exit_code == 0
+
+
+def test_a_run_that_failed_says_so(fake_wandb, tmp_path):
+    (logger,) = make_loggers(tmp_path, {}, csv=False, wandb=True)
+    logger.log_metrics({"x": 1.0}, step=1)
+    logger.finalize("success")
+    assert fake_wandb[0].exit_code is None, "the final evaluation belongs to it"
+    logger.finalize("failed")
+    assert fake_wandb[0].exit_code == 1
 
 
 def test_given_id_wins(fake_wandb, tmp_path):
@@ -285,7 +316,7 @@ def test_without_a_network_the_run_is_logged_offline(fake_wandb, tmp_path, monke
 def test_a_failure_of_wandb_does_not_stop_training(fake_wandb, tmp_path, monkeypatch):
     (logger,) = make_loggers(tmp_path, {}, csv=False, wandb=True)
     logger.log_metrics({"x": 1.0}, step=1)
-    monkeypatch.setattr(FakeRun, "log", lambda self, row: 1 / 0)
+    monkeypatch.setattr(FakeRun, "log", lambda self, data: 1 / 0)
     with pytest.warns(UserWarning, match="W&B failed .*; the run goes on without it"):
         logger.log_metrics({"x": 1.0}, step=2)
     with warnings.catch_warnings():
@@ -353,7 +384,7 @@ def test_offline_without_account_or_terminal(tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
+    assert done.stdout == "" and "W&B failed" not in done.stderr and "Error" not in done.stderr, done.stderr
     run_id = (run_dir / "wandb" / "id").read_text().strip()
     files = sorted(run_dir.glob(f"wandb/offline-run-*/run-{run_id}.wandb"))
     assert files

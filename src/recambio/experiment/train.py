@@ -270,17 +270,17 @@ def _fit(
         resumed_step = read_step(last)
         batches.load_checkpoint(last)
     loggers = _loggers(config, folder, resumed_step)
-    average = training.average
+    average, stopping = training.average, training.early_stopping
+    agreement = Agreement()
+    limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor, agreement)
     checkpoints = Checkpoints(
         folder / "checkpoints",
         training.monitor,
         average.best or average.last,
         "best" if average.best else "last",
         is_moving=average.ema is not None,
+        limits=limits,
     )
-    stopping = training.early_stopping
-    agreement = Agreement()
-    limits = Limits(None, training.max_minutes, stopping.patience, stopping.min_delta, training.monitor, agreement)
     progress = Progress(None, training.log_every)
     # The first process has written its choice, which is every rank's.
     precision = chosen_precision(values.trainer, manifest.precision)
@@ -297,7 +297,7 @@ def _fit(
         # Lightning's bf16-true would change torch's default dtype as well, and with it tables that are to be float32.
         precision="32" if precision == "bf16-true" else precision,  # type: ignore[arg-type]
         logger=loggers,
-        # The cursor moves before a checkpoint may be written, and the checkpoint knows of it before the limits strike.
+        # The cursor moves before a checkpoint may be written, and an interrupt knows whether the limits have struck.
         callbacks=[
             *([Profile(folder)] if training.profile else []),
             *(checkpoints, limits, progress, Interrupt(checkpoints, training.validate_every, agreement)),

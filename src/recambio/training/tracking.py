@@ -22,7 +22,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
 from recambio.errors import InputError
-from recambio.files import replacing
+from recambio.files import replacing, write_text
 
 Mode = Literal["online", "offline", "disabled", "shared"]
 
@@ -367,11 +367,17 @@ class WandbRun(Logger):
         self._guard(lambda run: run.summary.update(flat), self.run)
 
     @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Finish this segment if Lightning says that training failed or was interrupted; otherwise the final evaluation belongs to it."""
+        if status == "failed":
+            self.close(is_failed=True)
+
+    @rank_zero_only
     def close(self, is_failed: bool = False) -> None:
         """Finish this segment."""
         run, self._run = self._run, None
         if run is not None:
-            self._guard(lambda r: r.finish(exit_code=int(is_failed), quiet=True), run)
+            self._guard(lambda r: r.finish(exit_code=int(is_failed)), run)
 
     def _start(self) -> None:
         import wandb
@@ -470,7 +476,7 @@ def _read_id(run_dir: Path) -> str | None:
 def _write_id(run_dir: Path, run_id: str) -> None:
     path = run_dir / "wandb" / "id"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{run_id}\n", encoding="utf-8")
+    write_text(path, f"{run_id}\n")
 
 
 def _cell(value: Any) -> str:

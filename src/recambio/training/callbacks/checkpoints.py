@@ -12,6 +12,7 @@ import lightning as L
 from torch import nn
 
 from recambio.model.weights import average_weights, save_weights
+from recambio.training.callbacks.limits import Limits
 
 
 class Checkpoints(L.Callback):
@@ -26,6 +27,8 @@ class Checkpoints(L.Callback):
         average: How many weights to keep and average; 0 for none.
         keep: The ``last`` so many, or the ``best``; of equal scores the earlier is better.
         is_moving: Whether what is validated is a moving average.
+        limits: They count each validation here, before the state is saved: a run that is killed afterwards has counted it, whatever the
+            order of the callbacks.
     """
 
     def __init__(
@@ -36,12 +39,14 @@ class Checkpoints(L.Callback):
         keep: Literal["last", "best"] = "last",
         *,
         is_moving: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self.folder = folder
         self.monitor = monitor
         self.average = average
         self.keep = keep
         self.is_moving = is_moving
+        self.limits = limits
         self.best: float | None = None
         self.best_step = 0
         self.scores: dict[int, float] = {}
@@ -65,7 +70,10 @@ class Checkpoints(L.Callback):
         model = pl_module.model
         assert isinstance(model, nn.Module)
         step = trainer.global_step
-        score = float(trainer.callback_metrics[f"valid/{self.monitor}"])
+        # As it was recorded: Lightning's own metrics are rounded to float32.
+        score = float(pl_module.latest[f"valid/{self.monitor}"])  # type: ignore[index]
+        if self.limits is not None:
+            self.limits.count(trainer, score)
         is_better = self.best is None or self._cost(score) < self._cost(self.best)
         if is_better:
             self.best, self.best_step = score, step

@@ -46,8 +46,9 @@ class Interrupt(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop; where a validation is due, that comes first and saves."""
-        if not self._agreement.ask("interrupt", self.is_asked) or trainer.global_step % self.validate_every == 0:
+        """Save and stop; where a validation is due, after the last step as well, that comes first and saves."""
+        is_due = trainer.should_stop or trainer.global_step % self.validate_every == 0
+        if not self._agreement.ask("interrupt", self.is_asked) or is_due:
             return
         self.checkpoints.save_state(trainer)
         raise KeyboardInterrupt

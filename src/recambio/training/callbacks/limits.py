@@ -50,39 +50,33 @@ class Limits(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._since = time.monotonic()
-        is_done = self.max_steps is not None and trainer.global_step >= self.max_steps
-        if is_done or (self.patience is not None and self.bad >= self.patience):
-            trainer.should_stop = True
+        if self.max_steps is not None and trainer.global_step >= self.max_steps:
+            self._stop(trainer, self._at_max_steps())
+        elif self._is_out_of_patience():
+            self._stop(trainer, self._without_gain())
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Ask Lightning to validate and stop once a limit is reached."""
-        stop = self.max_steps is not None and trainer.global_step >= self.max_steps
-        if stop:
-            self.reason = f"reached max_steps={self.max_steps}"
+        if self.max_steps is not None and trainer.global_step >= self.max_steps:
+            self._stop(trainer, self._at_max_steps())
         elif self.max_epochs is not None and trainer.datamodule.cursor.epoch >= self.max_epochs:  # type: ignore[attr-defined]
-            stop = True
-            self.reason = f"reached max_epochs={self.max_epochs}"
-        elif self.max_minutes is not None:
-            stop = self._agreement.ask("minutes", self.minutes() >= self.max_minutes)
-            self.reason = f"reached max_minutes={self.max_minutes}" if stop else ""
-        if stop:
-            trainer.should_stop = True
+            self._stop(trainer, f"reached max_epochs={self.max_epochs}")
+        elif self.max_minutes is not None and self._agreement.ask("minutes", self.minutes() >= self.max_minutes):
+            self._stop(trainer, f"reached max_minutes={self.max_minutes}")
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count validations without improvement."""
-        if trainer.sanity_checking or self.patience is None:
+    def count(self, trainer: L.Trainer, score: float) -> None:
+        """Count a validation, by its score, before a state is saved that is to know of it."""
+        if self.patience is None:
             return
-        score = float(trainer.callback_metrics[f"valid/{self.monitor}"])
         gain = None if self.best is None else (self.best - score if self.monitor == "nll" else score - self.best)
         if gain is None or gain > self.min_delta:
             self.best, self.bad = score, 0
         else:
             self.bad += 1
-        if self.bad >= self.patience:
-            self.reason = f"no better {self.monitor} in {self.bad} validations"
-            trainer.should_stop = True
+        if self._is_out_of_patience():
+            self._stop(trainer, self._without_gain())
 
     def minutes(self) -> float:
         """Minutes trained, over all segments."""
@@ -95,3 +89,16 @@ class Limits(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the counts."""
         self.best, self.bad, self._spent = state_dict["best"], state_dict["bad"], state_dict["minutes"]
+
+    def _stop(self, trainer: L.Trainer, reason: str) -> None:
+        self.reason = reason
+        trainer.should_stop = True
+
+    def _is_out_of_patience(self) -> bool:
+        return self.patience is not None and self.bad >= self.patience
+
+    def _at_max_steps(self) -> str:
+        return f"reached max_steps={self.max_steps}"
+
+    def _without_gain(self) -> str:
+        return f"no better {self.monitor} in {self.bad} validations"
