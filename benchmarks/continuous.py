@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recambio.decoding.generate import batches, generate
+from recambio.decoding.searches import stepwise
 from recambio.decoding.searches.base import Hypothesis, Search
 from recambio.experiment.translator import Translator, load
 
@@ -50,7 +51,11 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=2_000)
     parser.add_argument("--batch-tokens", type=int, nargs="+", default=[64, 128, 256, 8192])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--few-rows", type=int, default=stepwise._FEW_ROWS, help="up to so many rows waiting ones enter"
+    )
     options = parser.parse_args()
+    stepwise._FEW_ROWS = options.few_rows
     lines = options.source.read_text(encoding="utf-8").splitlines()[: options.sentences]
     print(
         "| search | batch_tokens | batches | one after another, sentences/s | waiting ones enter | ratio | same tokens |"

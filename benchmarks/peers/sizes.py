@@ -117,6 +117,7 @@ def training_batch(size: Size, seed: int = 0) -> Batch:
         target=target,
         source_mask=source != PAD,
         target_positions=is_target.nonzero()[:, 0],
+        source_tokens=int((source != PAD).sum()),
         target_tokens=int(is_target.sum()),
     )
 

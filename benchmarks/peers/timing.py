@@ -105,7 +105,9 @@ class Product:
             for _ in range(self.repeats):
                 torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
 
-        return onednn if self.library == "oneDNN" else mkl
+        # Without AVX-512 it has none in bfloat16.
+        has_product = dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return onednn if self.library == "oneDNN" and has_product else mkl
 
 
 def products(size: Size) -> list[Product]:

@@ -40,6 +40,46 @@ decoding: {search: {name: beam, width: 2}}
 evaluation: {metrics: [bleu, chrf]}
 """
 
+_NUMBERS = {
+    "one": "uno",
+    "two": "dos",
+    "three": "tres",
+    "four": "cuatro",
+    "five": "cinco",
+    "six": "seis",
+    "seven": "siete",
+}
+
+
+def phrases(project: Path, dev: int) -> list[str]:
+    """Write a corpus of sentences of one form, which a small model half knows after 40 steps. Returns: overrides for that."""
+    pairs = [
+        (
+            f"today we see {a} books and {b} old houses{end}",
+            f"hoy vemos {_NUMBERS[a]} libros y {_NUMBERS[b]} casas viejas{fin}",
+        )
+        for a in _NUMBERS
+        for b in _NUMBERS
+        for end, fin in (
+            (".", "."),
+            (" in the city.", " en la ciudad."),
+            (" in the city with the new car.", " en la ciudad con el coche nuevo."),
+        )
+    ]
+    pairs = pairs[::5] + pairs[1::5] + pairs[2::5] + pairs[3::5] + pairs[4::5]
+    for split, some in (("dev", pairs[:dev]), ("test", pairs[dev : dev + 2]), ("train", pairs[dev + 2 :])):
+        for side, language in enumerate(("en", "es")):
+            (project / f"{split}.{language}").write_text("".join(f"{pair[side]}\n" for pair in some))
+    corpus = "data.corpus={name: moses, train: train, dev: dev, test: test}"
+    learnt = [
+        "training.max_steps=40",
+        "training.optimizer.lr=0.03",
+        "training.schedule.warmup=5",
+        "training.loss=cross_entropy",
+    ]
+    return [corpus, "data.root=.", "data.tokenizer.vocabulary_size=300", "model.d_model=32", "model.dropout=0", *learnt]
+
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

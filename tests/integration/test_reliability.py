@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.integration.forks import PHASES, Forked
+from tests.integration.conftest import phrases
+from tests.integration.forks import PHASES, Forked, Moment
 from tests.integration.test_training import rows, same_weights
 
 
@@ -54,7 +55,10 @@ def test_no_moment_of_a_checkpoint_is_the_wrong_one(  # type: ignore[no-untyped-
 ) -> None:
     """Dead before, after and within each of the first files that are written, and of later ones: what is there is whole, or not there."""
     statuses = []
-    for moment in [(which, count) for count in (1, 2, 3, 4, 5, 7) for which in ("before", "after", "within")]:
+    moments: list[Moment] = [("after", 2)]  # the config, then two of the tokenizer's, are the first that are renamed
+    for count in (1, 2, 3, 4, 5, 7):
+        moments += [("before", 3 + count), ("after", 3 + count), ("within", count)]
+    for moment in moments:
         process = start("--resume", moment=moment)
         process.communicate()
         statuses.append(process.returncode)
@@ -184,18 +188,53 @@ def test_a_rank_that_runs_out_of_memory_ends_the_run_with_its_line(start, projec
     assert state["global_step"] == 10
 
 
+SERVED = """
+from recambio.registry import LOSS
+from recambio.training.losses.label_smoothing import LabelSmoothing
+from recambio.training.module import TranslationModule
+
+plain = TranslationModule.training_step
+
+
+def training_step(self, batch, batch_idx):
+    ids = [i for part in batch.batches if part.weight for i in part.ids.tolist()]
+    with open(f"served-{self.global_rank}.txt", "a") as file:
+        file.write(" ".join(map(str, [self.global_step, batch.epoch, *ids])) + "\\n")
+    plain(self, batch, batch_idx)
+
+
+TranslationModule.training_step = training_step
+
+
+@LOSS.register("served")
+class Served(LabelSmoothing):
+    \"\"\"Label smoothing: a plugin has a part.\"\"\"
+"""
+
+
+def served(project: Path) -> list[list[int]]:
+    """What each rank has been given since the last call: step, epoch, sentences."""
+    files = [*project.glob("served-*.txt")]
+    found = [[int(n) for n in line.split()] for file in files for line in file.read_text().splitlines()]
+    for file in files:
+        file.unlink()
+    return found
+
+
 def test_a_run_goes_on_with_other_numbers_of_ranks_and_takes_every_sentence_once_an_epoch(  # type: ignore[no-untyped-def]
     recambio, start, unbroken, project: Path
 ) -> None:
-    """Two ranks, then one, then three: as many target tokens as two epochs have, to the token."""
+    """Two ranks, then one, then three: of what came before the checkpoints that they went on from, each sentence once in both epochs."""
+    (project / "served.py").write_text(SERVED)
     epochs = ["training.max_steps=null", "training.max_epochs=2", "training.accumulate=1", "training.validate_every=3"]
 
     def on(ranks: int) -> list[str]:
         return [f"trainer.devices={ranks}", "trainer.strategy=ddp"] if ranks > 1 else []
 
     run = project / "runs" / "micro"
+    segments = []
     for ranks, until in ((2, 6), (1, 14)):
-        process = start("--resume", *epochs, *on(ranks))
+        process = start("--resume", "--plugin", "served.py", *epochs, *on(ranks))
         checkpoint = run / "checkpoints" / "last.ckpt"
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
@@ -205,9 +244,21 @@ def test_a_run_goes_on_with_other_numbers_of_ranks_and_takes_every_sentence_once
         assert process.poll() is None, process.communicate()[1]
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    last = recambio("train", "micro", "--resume", *epochs, *on(3))
+        segments.append(served(project))
+    last = recambio("train", "micro", "--resume", "--plugin", "served.py", *epochs, *on(3))
     assert last.returncode == 0, last.stderr
+    segments.append(served(project))
     broken, whole = (json.loads((r / "manifest.json").read_text()) for r in (run, unbroken(*epochs)))
+    starts = [min(step for step, *_ in segment) for segment in segments]
+    assert starts[0] == 0 and 6 <= starts[1] < starts[2]
+    times = Counter(
+        (epoch, sentence)
+        for segment, end in zip(segments, [*starts[1:], broken["steps"]], strict=True)
+        for step, epoch, *sentences in segment
+        if step < end
+        for sentence in sentences
+    )
+    assert times == Counter((epoch, i) for epoch in range(2) for i in range(broken["data"]["pairs"]["train"]))
     assert broken["tokens_seen"] == whole["tokens_seen"]
     assert broken["steps"] != whole["steps"]
 
@@ -223,8 +274,8 @@ def test_a_run_with_sampled_segmentations_goes_on_in_a_later_epoch(  # type: ign
         "training.max_epochs=2",
         "training.validate_every=4",
     ]
-    # The 20th file that is renamed into place is one of the second epoch.
-    killed = start("--resume", *few, moment=("after", 20))
+    # The 23rd file that is renamed into place is one of the second epoch.
+    killed = start("--resume", *few, moment=("after", 23))
     _, before = killed.communicate()
     assert killed.returncode == -signal.SIGKILL and "epoch 1" in before
     resumed = recambio("train", "micro", "--resume", *few)
@@ -240,8 +291,7 @@ def test_validation_scores_every_sentence_once_on_more_ranks_than_sentences(  # 
     recambio, project: Path
 ) -> None:
     """Loss and BLEU of the dev set are those of one process, on three ranks, of which one has no sentence."""
-    few = ["data.corpus.dev_size=2", "training.max_steps=4", "training.validate_every=4", "model.dropout=0"]
-    few += ["decoding.batch_tokens=16"]
+    few = [*phrases(project, dev=2), "training.validate_every=40", "decoding.batch_tokens=16"]
     alone = recambio("train", "micro", "--run", "runs/alone", *few, "training.accumulate=3")
     assert alone.returncode == 0, alone.stderr
     three = [*few, "training.accumulate=1", "trainer.devices=3", "trainer.strategy=ddp"]
@@ -249,6 +299,7 @@ def test_validation_scores_every_sentence_once_on_more_ranks_than_sentences(  # 
     a, b = (next(r for r in rows(project / "runs" / n) if r.get("valid/nll")) for n in ("alone", "three"))
     assert float(a["valid/nll"]) == pytest.approx(float(b["valid/nll"]), rel=1e-4)
     assert float(a["valid/bleu"]) == pytest.approx(float(b["valid/bleu"]), abs=1e-6)
+    assert float(a["valid/bleu"]) > 1, "a score of 0 would be the same of any sentences"
 
 
 def test_torchrun_on_two_nodes_trains_what_one_command_does(  # type: ignore[no-untyped-def]

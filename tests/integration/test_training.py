@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from tests.integration.conftest import phrases
 from tests.integration.forks import Forked
 
 
@@ -172,14 +173,19 @@ def test_an_interrupt_ends_with_130_and_nothing_is_lost(  # type: ignore[no-unty
 
 
 def test_two_processes_take_the_steps_of_one(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
-    """Two ranks with one batch each take the same global steps as one rank with two, dropout off: the same update."""
-    alone = recambio("train", "micro", "--run", "runs/alone", "model.dropout=0", "training.max_steps=20")
+    """Two ranks with one batch each take the same global steps as one rank with two, dropout off: the same update; and several batches
+    of sentences each, which they translate as well as one, make up the validation."""
+    options = [*phrases(project, dev=40), "training.validate_every=20", "decoding.batch_tokens=96"]
+    alone = recambio("train", "micro", "--run", "runs/alone", *options)
     assert alone.returncode == 0, alone.stderr
     pair = recambio(
-        *("train", "micro", "--run", "runs/pair", "model.dropout=0", "training.max_steps=20", "training.accumulate=1"),
+        *("train", "micro", "--run", "runs/pair", *options, "training.accumulate=1"),
         *("trainer.devices=2", "trainer.strategy=ddp"),
     )
     assert pair.returncode == 0, pair.stderr
+    assert "sync_dist" not in pair.stderr and "distributed" not in pair.stderr, (
+        "advice and announcements of Lightning's"
+    )
     assert pair.stdout.strip() == "runs/pair", "only the first process prints"
     a, b = rows(project / "runs" / "alone"), rows(project / "runs" / "pair")
     assert [r["step"] for r in a] == [r["step"] for r in b]
@@ -187,6 +193,7 @@ def test_two_processes_take_the_steps_of_one(recambio, project: Path) -> None:  
         for key in ("train/loss", "train/nll", "train/tokens", "valid/nll", "valid/bleu"):
             if mine.get(key):
                 assert float(mine[key]) == pytest.approx(float(theirs[key]), rel=2e-3, abs=1e-6), (key, mine["step"])
+    assert float(a[-1]["valid/bleu"]) > 5, "a score of 0 would be the same of any sentences"
     one, two = (load_file(project / "runs" / n / "weights.safetensors") for n in ("alone", "pair"))
     for name in one:
         assert_close(one[name], two[name], rtol=1e-2, atol=2e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,35 @@ def logged(run: Path, key: str) -> dict[int, float]:
     """A column of metrics.csv by step."""
     with (run / "metrics.csv").open(newline="") as file:
         return {int(r["step"]): float(r[key]) for r in csv.DictReader(file) if r.get(key)}
+
+
+def test_everything_is_counted_in_optimiser_steps(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]
+    """Records, learning rates, validations and the end, whatever a step accumulates; epochs end within a step."""
+    few = ["data.corpus.train_size=145", "data.corpus.dev_size=2", "training.validate_every=3", "training.log_every=2"]
+    few += ["training.max_steps=null", "training.max_epochs=2", "evaluation.metrics=[bleu]"]
+    batches, tokens = 0, set()
+    for accumulate in (1, 3, 4):
+        at = f"runs/{accumulate}"
+        done = recambio("train", "micro", "--run", at, *few, f"training.accumulate={accumulate}")
+        assert done.returncode == 0, done.stderr
+        manifest = json.loads((project / at / "manifest.json").read_text())
+        batches = batches or manifest["steps"] // 2
+        in_epoch = math.ceil(batches / accumulate)
+        assert accumulate == 1 or batches % accumulate, "no step is cut short"
+        last = 2 * in_epoch
+        validated = sorted({*range(3, last + 1, 3), last})
+        recorded = sorted({*range(2, last + 1, 2), *validated})
+        assert manifest["steps"] == last
+        assert [*logged(project / at, "valid/nll")] == validated
+        assert {s: int(e) for s, e in logged(project / at, "epoch").items()} == {
+            s: (s - 1) // in_epoch for s in recorded
+        }
+        rates = {s: 0.01 * min(s / 10, (10 / s) ** 0.5) for s in recorded}
+        assert logged(project / at, "train/lr") == pytest.approx(rates)
+        state = torch.load(project / at / "checkpoints" / "last.ckpt", weights_only=True)
+        assert state["global_step"] == last and state["TranslationData"] == {"epoch": 2, "batches": 0}
+        tokens.add(manifest["tokens_seen"])
+    assert len(tokens) == 1
 
 
 EMA = ("training.average={last: 0, ema: 0.8}",)

@@ -72,6 +72,39 @@ def test_a_wrong_config_trains_nothing(
     assert not (place / "runs").exists(), "a refused config must leave no run folder"
 
 
+@pytest.mark.parametrize(
+    ("override", "texts"),
+    [
+        ("trainer.strategy=dpd", ["unknown strategy 'dpd'", "Did you mean 'ddp'?"]),
+        ("trainer.strategy=fsdp", ["requires a GPU", "auto and ddp"]),
+        ("trainer.strategy=ddp_fork", ["copies of this process", "ddp starts"]),
+        ("trainer.devices='0,1'", ["int > 0", "a number from 1"]),
+        ("trainer.accelerator=mps", ["MPS", "auto takes what there is"]),
+        ("trainer.num_nodes=2", ["which node this is", "torchrun.sh", "MASTER_ADDR"]),
+    ],
+)
+def test_hardware_that_is_not_there_is_refused_before_anything_is_prepared(
+    capsys: pytest.CaptureFixture[str], place: Path, monkeypatch: pytest.MonkeyPatch, override: str, texts: list[str]
+) -> None:
+    monkeypatch.setenv("RECAMBIO_CACHE", str(place / "cache"))
+    (line,) = refused(capsys, "train", "micro", override)
+    assert line.startswith(f"error: {override.partition('=')[0]}: "), line
+    for text in texts:
+        assert text in line, line
+    assert not (place / "runs").exists() and not (place / "cache").exists()
+
+
+def test_devices_are_those_that_a_launcher_started(
+    capsys: pytest.CaptureFixture[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"), "0")
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "train", **ids}.items():
+        monkeypatch.setenv(name, value)
+    (line,) = refused(capsys, "train", "micro", "trainer.devices=2", "trainer.strategy=ddp")
+    assert line.startswith("error: trainer.devices, trainer.num_nodes: ") and "--ntasks-per-node=4" in line, line
+    assert not (place / "runs").exists()
+
+
 def test_all_problems_come_at_once(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     lines = refused(
         capsys, "train", "micro", "model.attention=x", "model.block=y", "training.clip=no", "seed=-1", "data.nonsense=1"

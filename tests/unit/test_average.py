@@ -106,7 +106,7 @@ def batch(seed: int) -> Batch:
     g = torch.Generator().manual_seed(seed)
     source, target = torch.randint(4, V, (4, 5), generator=g), torch.randint(4, V, (4, 7), generator=g)
     target[:, 0], target[:, -1] = SOS, EOS
-    return Batch(torch.arange(4), source, target, None, None, 24)
+    return Batch(torch.arange(4), source, target, None, None, 20, 24)
 
 
 class _Steps(IterableDataset[StepBatch]):
@@ -115,7 +115,7 @@ class _Steps(IterableDataset[StepBatch]):
 
     def __iter__(self) -> Iterator[StepBatch]:
         for step in range(self.data.done, 100):
-            yield StepBatch([batch(step)], 24, 0)
+            yield StepBatch([batch(step)], 20, 24, 0)
 
 
 class _Data(L.LightningDataModule):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -360,6 +361,15 @@ def test_interpolation_names_keys_of_the_same_config(files: Files) -> None:
     assert loaded.values.model.d_ff == 64
     assert loaded.values.model.decoder.cross_attention == loaded.values.model.attention
     assert loaded.origins["model.d_ff"] == "a.yaml:4"
+
+
+def test_a_saved_config_is_replaced_not_written_over(files: Files) -> None:
+    """A run that is killed while it is resumed would be left with half a config."""
+    first = config.load(files(a=STEPS))
+    first.save("saved.yaml")
+    os.link("saved.yaml", "first.yaml")
+    config.load("a.yaml", ["seed=9"]).save("saved.yaml")
+    assert config.load("first.yaml").values == first.values and config.load("saved.yaml").values.seed == 9
 
 
 def test_no_environment_value_gets_in(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

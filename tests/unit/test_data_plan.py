@@ -54,7 +54,7 @@ def epoch_steps(training: TrainingPlan, start: Cursor) -> Iterator[tuple[Step, .
     while cursor.epoch == start.epoch:
         steps = tuple(training.step(cursor, rank) for rank in range(training.ranks))
         assert len({step.cursor_after for step in steps}) == 1
-        assert len({step.target_tokens for step in steps}) == 1
+        assert len({(step.source_tokens, step.target_tokens) for step in steps}) == 1
         yield steps
         cursor = steps[0].cursor_after
 
@@ -71,6 +71,7 @@ def test_an_epoch_holds_every_sentence_once_within_the_bound(
         rows = drawn.batch(number)
         widest = max(max(lengths[i]) + 1 for i in rows)
         assert len(rows) >= 1 and len(rows) * widest <= batch_tokens
+        assert drawn.source_tokens[number] == sum(lengths[i][0] + 1 for i in rows)
         assert drawn.target_tokens[number] == sum(lengths[i][1] + 1 for i in rows)
 
 
@@ -85,6 +86,7 @@ def test_ranks_share_the_same_sequence(
     assert served(iter(steps)) == plan(lengths, batch_tokens=batch_tokens).epoch(2).indices.tolist()
     for of_ranks in steps:
         real = [i for step in of_ranks for batch in step.batches if batch.weight for i in batch.indices]
+        assert of_ranks[0].source_tokens == sum(lengths[i][0] + 1 for i in real) > 0
         assert of_ranks[0].target_tokens == sum(lengths[i][1] + 1 for i in real) > 0
         fillers = [batch for step in of_ranks for batch in step.batches if not batch.weight]
         assert all(len(batch.indices) == 1 and batch.indices[0] in real for batch in fillers)

@@ -232,6 +232,15 @@ def test_saving_and_loading_gives_the_same_tokenizer(tmp_path: Path, variant: tu
     assert loaded.encode(ENGLISH, "source") == tokenizer.encode(ENGLISH, "source")
 
 
+def test_a_saved_tokenizer_is_replaced_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    TRAINED["unigram", True].save(tmp_path)
+    for path in [path for path in tmp_path.iterdir() if path.is_file()]:
+        os.link(path, tmp_path / "first" / path.name)
+    TRAINED["bpe", True].save(tmp_path)
+    assert load_tokenizer(tmp_path / "first").fingerprint == TRAINED["unigram", True].fingerprint
+
+
 def test_what_is_not_a_saved_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"tokenizer\.json: no such file"):
         load_tokenizer(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from recambio.components import packed
 from recambio.components.attention import attend, attend_plain
 from recambio.components.attention.cache import KeyValueCache
 from recambio.components.context import AttentionContext
+from recambio.components.feed_forward import MLP
 from recambio.components.packed import WeightPrecision, int8_problem, product
 from recambio.components.positions.base import PositionalEncoding
 from recambio.config import load as load_config
@@ -26,7 +28,18 @@ from recambio.errors import InputError
 from recambio.experiment import build as building
 from recambio.model import ModelSpec, StackSpec, Transformer
 from recambio.model.prepare import prepared
-from recambio.registry import ATTENTION, EMBEDDING, POSITIONS, SEARCH, Node
+from recambio.registry import (
+    ACTIVATION,
+    ATTENTION,
+    BLOCK,
+    EMBEDDING,
+    FEED_FORWARD,
+    NORMALIZATION,
+    POSITIONS,
+    SEARCH,
+    Node,
+    Registry,
+)
 
 registry.load_builtins()
 PRECISIONS: tuple[WeightPrecision, ...] = ("32", "bf16", "int8")
@@ -39,11 +52,11 @@ def needs(precision: str) -> None:
 
 
 def model_with(
-    positions: Node = "sinusoidal", decoder: Node = "multi_head", embedding: Node = "standard"
+    positions: Node = "sinusoidal", decoder: Node = "multi_head", embedding: Node = "standard", **parts: Node
 ) -> Transformer:
     spec = ModelSpec(
         encoder=StackSpec.uniform(1, positions="sinusoidal"),
-        decoder=StackSpec.uniform(2, positions=positions, attention=decoder, cross_attention="multi_head"),
+        decoder=StackSpec.uniform(2, positions=positions, attention=decoder, cross_attention="multi_head", **parts),  # type: ignore[arg-type]
         source_vocabulary=V,
         target_vocabulary=V,
         d_model=32,
@@ -146,6 +159,25 @@ def test_every_scheme_of_positions_and_every_embedding_decode_the_same(kind: str
         assert_close(stepped(prepared(model), tokens), stepped(model, tokens), rtol=1e-4, atol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize(
+    ("kind", "of_kind"),
+    [
+        ("block", BLOCK),
+        ("normalization", NORMALIZATION),
+        ("feed_forward", FEED_FORWARD),
+        ("activation", ACTIVATION),
+    ],
+)
+def test_every_other_part_decodes_the_same(kind: str, of_kind: Registry[Any]) -> None:
+    tokens = torch.randint(4, V, (1, 4), generator=torch.Generator().manual_seed(2))
+    for name in of_kind.names():
+        sites = of_kind.get(name).card.sites
+        if sites and not any("decoder" in site for site in sites):
+            continue
+        model = model_with(**{kind: of_kind.example(name)})
+        assert_close(stepped(prepared(model), tokens), stepped(model, tokens), rtol=1e-4, atol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_rounded_weights_stay_near(precision: WeightPrecision) -> None:
     needs(precision)
@@ -165,7 +197,62 @@ def test_the_model_itself_stays_as_it_was() -> None:
     assert ready.state_dict().keys() == model.state_dict().keys()
     for a, b in zip(ready.parameters(), model.parameters(), strict=True):
         assert a is b, "parameters are not copied"
-    assert prepared(model.double()) is model, "nothing to gain in float64"
+    double = model.double()
+    assert torch.equal(stepped(prepared(double), tokens), stepped(double, tokens)), "float64 has no other products"
+
+
+class Doubled(nn.Identity):
+    """Its calls are not those of its ``forward``."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+@pytest.mark.parametrize("how", ["plain", "hook", "pre-hook", "own call", "forward of the instance"])
+def test_calls_go_straight_to_a_part_only_where_that_is_the_same(how: str) -> None:
+    model = model_with()
+    tokens = torch.randint(4, V, (3, 6), generator=torch.Generator().manual_seed(2))
+    layer = model.decoder.layers[0]
+    assert isinstance(layer.feed_forward, MLP)
+    inner, plain = layer.feed_forward.inner, stepped(model, tokens)
+    if how == "hook":
+        inner.register_forward_hook(lambda module, inputs, y: 2 * y)
+    elif how == "pre-hook":
+        inner.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    elif how == "own call":
+        layer.feed_forward.activation = Doubled()  # type: ignore[assignment]
+    elif how == "forward of the instance":
+        inner.forward = lambda x: x.new_ones(*x.shape[:-1], inner.out_features)  # type: ignore[method-assign]
+    wanted = stepped(model, tokens)
+    assert torch.equal(wanted, plain) == (how == "plain")
+    ready = prepared(model)
+    assert_close(stepped(ready, tokens), wanted, rtol=1e-4, atol=1e-4)
+    called = ready.decoder.layers[0].feed_forward
+    assert isinstance(called, MLP) and type(called).__call__ is MLP.forward
+    assert type(layer.feed_forward) is MLP and "inner" not in vars(layer.feed_forward), "the model is untouched"
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+@pytest.mark.parametrize("shape", [(24, 48), (48, 24), (32, 32)])
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_one_row_gives_what_it_gives_among_others(
+    capability: str, shape: tuple[int, int], precision: WeightPrecision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    g = torch.Generator().manual_seed(3)
+    weight, x = torch.randn(shape, generator=g), torch.randn(4, 3, shape[1], generator=g)
+    for bias in (None, torch.randn(shape[0], generator=g)):
+        run = product(weight, bias, precision)
+        if run is None:
+            pytest.skip("this machine has no packed products")
+        together = run(x)
+        alone = run(x[1:2, 2:])
+        assert alone.shape == (1, 1, shape[0])
+        # Rounding of the sums; bfloat16 rounds the results besides.
+        assert_close(alone[0, 0], together[1, 2], rtol=1e-5 if precision == "32" else 2.0**-7, atol=1e-5)
+        # A row whose numbers aren't neighbours, and one without a batch.
+        assert_close(run(x.mT.contiguous().mT[1:2, 2:]), alone)
+        assert_close(run(x[1, 2]), alone[0, 0])
 
 
 @pytest.mark.parametrize("node", ["greedy", {"name": "beam", "width": 4, "n_best": 2}], ids=["greedy", "beam"])

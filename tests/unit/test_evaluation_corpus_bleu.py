@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import pickle
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU as LibraryBLEU
 
+import recambio
 from recambio.errors import InputError
 from recambio.evaluation.corpus_bleu import CorpusBLEU
 
@@ -121,3 +123,16 @@ def test_two_processes_with_uneven_and_empty_shares(tmp_path):
         expected.append(LibraryBLEU().corpus_score(hypotheses, [references]).score)
     for rank in range(2):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == expected
+
+
+def test_no_metric_is_averaged_over_ranks() -> None:
+    """`sync_dist` takes the mean of what ranks log, which is wrong of BLEU and of every ratio."""
+    package = Path(recambio.__file__).parent
+    calls = [
+        f"{file.name}:{call.lineno}"
+        for file in package.rglob("*.py")
+        if "sync_dist" in (text := file.read_text(encoding="utf-8"))
+        for call in ast.walk(ast.parse(text))
+        if isinstance(call, ast.Call) and any(keyword.arg == "sync_dist" for keyword in call.keywords)
+    ]
+    assert calls == []

@@ -160,9 +160,9 @@ def test_mixture_losses_are_those_of_the_papers_over_real_tokens() -> None:
             shares[e] += 1 / (2 * n)
     balance = 0.5 * 8 * sum(shares[e] * p[:, e].mean() for e in range(8))
     z = 0.25 * sum(row.exp().sum().log() ** 2 for row in logits) / n
-    assert set(out.losses) == {"encoder_feed_forward.3.balance", "encoder_feed_forward.3.router_z"}
+    assert set(out.losses) == {"feed_forward.3.balance", "feed_forward.3.router_z"}
     for name, expected in (("balance", balance), ("router_z", z)):
-        value, count = out.losses[f"encoder_feed_forward.3.{name}"]
+        value, count = out.losses[f"feed_forward.3.{name}"]
         assert count == n
         assert_close(value / count, expected)
 
@@ -173,7 +173,7 @@ def test_mixture_balance_is_one_where_the_router_is_fair_and_many_where_it_is_no
     for scale, expected in ((0.0, 1.0), (1e4, 8.0)):
         with torch.no_grad():
             module.router.weight.mul_(0).add_(scale * torch.eye(8, dtype=torch.float64))
-        value, count = module(x, whole(x)).losses["encoder_feed_forward.3.balance"]
+        value, count = module(x, whole(x)).losses["feed_forward.3.balance"]
         assert_close((value / count).item(), expected)
 
 
@@ -201,7 +201,7 @@ def test_mixture_losses_of_layers_stay_apart_and_follow_the_rule_of_tokens() -> 
     source, target = torch.randint(1, 11, (4, 5)), torch.randint(1, 11, (4, 6))
     tokens = torch.arange(6) < torch.tensor([6, 2, 3, 5])[:, None]
     _, losses = model(source, target, None, tokens)
-    assert list(losses) == ["decoder_feed_forward.0.router_z", "decoder_feed_forward.1.router_z"]
+    assert list(losses) == ["decoder.feed_forward.0.router_z", "decoder.feed_forward.1.router_z"]
     for name, (value, count) in losses.items():
         assert count == 16
         parts = [model(source[rows], target[rows], None, tokens[rows])[1][name] for rows in (slice(0, 1), slice(1, 4))]

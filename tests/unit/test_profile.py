@@ -31,7 +31,7 @@ class _Slow(IterableDataset[StepBatch]):
         for seed in range(self.count):
             self.sleep(self.seconds)
             parts = [batch(SENTENCES, seed)]
-            yield StepBatch(parts, parts[0].target_tokens, 0)
+            yield StepBatch(parts, parts[0].source_tokens, parts[0].target_tokens, 0)
 
 
 def test_a_step_knows_how_long_it_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

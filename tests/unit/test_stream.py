@@ -31,7 +31,7 @@ def test_chunks_hold_every_line_once_in_order_and_their_numbers(n: int, size: in
     assert [len(held) for held in groups(iter(lines), size)] == [size] * (n // size) + [n % size] * (n % size > 0)
 
 
-@given(st.lists(st.text(max_size=9), max_size=40), st.integers(1, 9))
+@given(st.lists(st.text("ab ", max_size=9), max_size=40), st.integers(1, 9))
 def test_a_test_set_is_shared_out_by_length_and_its_lines_keep_their_numbers(lines: list[str], size: int) -> None:
     chunks = by_length(lines, "news", size)
     assert [len(chunk.lines) for chunk in chunks] == [len(held) for held in groups(lines, size)]

@@ -135,6 +135,7 @@ def batch() -> Batch:
         target=target,
         source_mask=torch.arange(6) < torch.tensor([6, 3, 5])[:, None],
         target_positions=real.flatten().nonzero()[:, 0],
+        source_tokens=14,
         target_tokens=int(real.sum()),
     )
 

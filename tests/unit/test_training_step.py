@@ -37,6 +37,7 @@ def batch(lengths: list[tuple[int, int]], seed: int, weight: float = 1.0) -> Bat
         target=target,
         source_mask=None if bool((source != PAD).all()) else source != PAD,
         target_positions=None if bool(real.all()) else real.flatten().nonzero()[:, 0],
+        source_tokens=int((source != PAD).sum()),
         target_tokens=int(real.sum()),
         weight=weight,
     )
@@ -56,9 +57,14 @@ def cuts(seed: int) -> dict[str, list[Batch]]:
     }
 
 
-def module(loss: Any = "label_smoothing", clip: float | None = 0.05) -> TranslationModule:
-    stack = StackSpec.uniform(1, positions="t5")
-    decoder = StackSpec.uniform(1, positions="t5", cross_attention="multi_head")
+ROUTED = {"name": "mixture_of_experts", "n_experts": 3, "balance": 0.0, "router_z": 0.5}
+"""A feed-forward with a loss of its own that is a sum over tokens."""
+
+
+def module(loss: Any = "label_smoothing", clip: float | None = 0.05, feed_forward: Any = "mlp") -> TranslationModule:
+    shared = {"positions": "t5", "feed_forward": feed_forward}
+    stack = StackSpec.uniform(1, **shared)
+    decoder = StackSpec.uniform(1, cross_attention="multi_head", **shared)
     spec = ModelSpec(stack, decoder, V, V, d_model=16, n_heads=2, d_ff=24, dropout=0.0)
     return TranslationModule(
         Transformer(spec),
@@ -74,13 +80,28 @@ def module(loss: Any = "label_smoothing", clip: float | None = 0.05) -> Translat
     )
 
 
-def trained(cut: str, tmp_path: Path, **options: Any) -> TranslationModule:
+class Masks(torch.nn.Module):
+    """Dropout that a cut doesn't change: every row of the first pass loses the same elements, every row of the second others."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = torch.stack([torch.arange(x.shape[-1]) % 3 != i for i in range(2)])
+        # (2 B, T, D) -> (2, B, T, D)
+        return (x.unflatten(0, (2, -1)) * kept[:, None, None] * 1.5).flatten(0, 1)
+
+
+def trained(cut: str, tmp_path: Path, masks: Masks | None = None, **options: Any) -> TranslationModule:
     """After three steps, in float64."""
     steps = [cuts(seed)[cut] for seed in (0, 1000, 2000)]
-    loader = DataLoader(
-        [StepBatch(parts, sum(p.target_tokens for p in parts if p.weight), 0) for parts in steps], batch_size=None
-    )
+
+    def step(parts: list[Batch]) -> StepBatch:
+        real = [p for p in parts if p.weight]
+        return StepBatch(parts, sum(p.source_tokens for p in real), sum(p.target_tokens for p in real), 0)
+
+    loader = DataLoader([step(parts) for parts in steps], batch_size=None)
     fitted = module(**options)
+    if masks is not None:
+        for stack in (fitted.model.encoder, fitted.model.decoder):
+            stack.dropout = masks
     trainer = L.Trainer(
         accelerator="cpu",
         devices=1,
@@ -109,12 +130,28 @@ def test_the_update_does_not_depend_on_how_a_step_is_cut(cut: str, clip: float |
         assert one.latest[key] == pytest.approx(other.latest[key], rel=1e-9)
 
 
-@pytest.mark.parametrize("loss", ["r_drop", {"name": "label_smoothing", "z_loss": 0.01}], ids=["r_drop", "z_loss"])
-def test_nor_does_it_with_a_loss_of_more_terms(loss: Any, tmp_path: Path) -> None:
-    one, other = trained("one", tmp_path, loss=loss), trained("filler", tmp_path, loss=loss)
+@pytest.mark.parametrize(
+    ("options", "without"),
+    [
+        ({"loss": "r_drop", "masks": Masks()}, {"loss": {"name": "r_drop", "alpha": 0.0}, "masks": Masks()}),
+        ({"loss": {"name": "label_smoothing", "z_loss": 0.5}}, {}),
+        ({"feed_forward": ROUTED}, {"feed_forward": {**ROUTED, "router_z": 0.0}}),
+        ({"feed_forward": ROUTED, "loss": "r_drop", "masks": Masks()}, {"loss": "r_drop", "masks": Masks()}),
+    ],
+    ids=["r_drop", "z_loss", "router_z", "both"],
+)
+def test_nor_does_it_with_a_loss_of_more_terms(
+    options: dict[str, Any], without: dict[str, Any], tmp_path: Path
+) -> None:
+    one, other = trained("one", tmp_path, **options), trained("filler", tmp_path, **options)
     for (name, a), (_, b) in zip(one.model.named_parameters(), other.model.named_parameters(), strict=True):
         assert_close(a, b, rtol=1e-9, atol=1e-9, msg=name)
-    assert one.latest["train/loss"] == pytest.approx(other.latest["train/loss"], rel=1e-9)
+    for key in ("train/loss", "train/grad_norm"):
+        assert one.latest[key] == pytest.approx(other.latest[key], rel=1e-9)
+    # The term is there, or its normalisation wouldn't be seen.
+    assert one.latest["train/grad_norm"] != pytest.approx(
+        trained("one", tmp_path, **without).latest["train/grad_norm"], rel=0.01
+    )
 
 
 def test_the_recorded_nll_is_plain_beside_the_smoothed_loss(tmp_path: Path) -> None:

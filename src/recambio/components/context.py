@@ -72,7 +72,9 @@ class TokenContext:
 class WithLosses(NamedTuple):
     """A sub-layer's output together with auxiliary losses, each a (sum, count) pair of scalars.
 
-    The trainer divides each sum by its count and weights it by the batch's share of the step's target tokens.
+    The trainer divides each sum by its count and weights it by the batch's share of the step's tokens: of the source for the encoder's
+    parts, of the target for the decoder's. Where the count is the number of the pass's real tokens (or a multiple), that is the mean
+    over the whole step, however it is cut; a loss that isn't a sum over tokens depends on the cut.
     """
 
     x: Tensor

@@ -79,18 +79,30 @@ def _can_pack() -> bool:
 
 
 class _Packed(Product):
-    """Weights in oneDNN's own layout, which one row reads twice as fast as the plain one, and 64 rows a quarter faster."""
+    """Weights in oneDNN's own layout, which several rows read a quarter to a half faster than the plain one.
+
+    One row does so on processors with AVX-512 only. Elsewhere it is multiplied by plain weights whose longer axis is contiguous, a copy
+    where that is the outputs' axis: oneDNN takes 1.6 to 1.8 times as long there.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         self.is_narrow = dtype != weight.dtype
+        self.n_inputs = weight.shape[1]
+        self.plain: Tensor | None = None
+        if not self.is_narrow and torch.backends.cpu.get_cpu_capability() != "AVX512":
+            self.plain = weight.T.contiguous().T if weight.shape[0] > weight.shape[1] else weight
         # For no number of rows in particular: the layout made for one row is slow for several, this one is not slow for one.
         self.weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype))
         self.bias = None if bias is None else bias.to(dtype)
         self.run = torch.ops.mkldnn._linear_pointwise.default
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.plain is not None and x.numel() == self.n_inputs:
+            row = x.reshape(-1)
+            y: Tensor = torch.mv(self.plain, row) if self.bias is None else torch.addmv(self.bias, self.plain, row)
+            return y.view(*x.shape[:-1], -1)
         if not self.is_narrow:
-            y: Tensor = self.run(x, self.weight, self.bias, "none", [], "")
+            y = self.run(x, self.weight, self.bias, "none", [], "")
             return y
         y = self.run(x.bfloat16(), self.weight, self.bias, "none", [], "")
         return y.float()

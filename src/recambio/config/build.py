@@ -16,6 +16,7 @@ from recambio.config.merge import Tree, items, located
 from recambio.config.schema import Key, RunConfig
 from recambio.config.source import Layer
 from recambio.errors import InputError
+from recambio.files import write_text
 from recambio.plugins import LoadedPlugin, load_plugins
 
 DATA_ROOT_VARIABLE = "RECAMBIO_DATA"
@@ -45,8 +46,8 @@ class Config:
         return dict(items(self.to_dict(), ""))
 
     def save(self, path: str | Path) -> None:
-        """Write YAML that loads back to the same values."""
-        Path(path).write_text(source.dump(self.to_dict()), encoding="utf-8")
+        """Write YAML that loads back to the same values, in one step: a kill while a run is resumed must not cost it its config."""
+        write_text(Path(path), source.dump(self.to_dict()))
 
 
 def load(

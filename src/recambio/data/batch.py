@@ -29,6 +29,7 @@ class Batch:
         source_mask: True where ``source`` holds a token; (B, S). None if nothing is padded.
         target_positions: Indices into the flattened (B * T) positions at which there is a next token to predict; (N,). None if
             that is so at all of them.
+        source_tokens: How many tokens ``source`` holds, EOS included.
         target_tokens: N, the number of tokens to predict, EOS included.
         weight: 1.0, or 0.0 for a filler, whose loss and result count for nothing.
     """
@@ -38,6 +39,7 @@ class Batch:
     target: Tensor
     source_mask: Tensor | None
     target_positions: Tensor | None
+    source_tokens: int
     target_tokens: int
     weight: float = 1.0
 
@@ -96,6 +98,7 @@ def collate(
         target=torch.from_numpy(target),
         source_mask=None if source_real.all() else torch.from_numpy(source_real),
         target_positions=None if tokens == target_real.size else torch.from_numpy(np.flatnonzero(target_real)),
+        source_tokens=int(np.count_nonzero(source_real)),
         target_tokens=tokens,
         weight=weight,
     )

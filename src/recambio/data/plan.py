@@ -60,12 +60,14 @@ class Step:
     Attributes:
         epoch: The epoch it belongs to, from 0.
         batches: This rank's device batches, ``accumulate`` of them.
-        target_tokens: Target tokens, EOS included, of the whole step: over all ranks and batches. The denominator of the loss.
+        source_tokens, target_tokens: Tokens of either side, EOS included, of the whole step: over all ranks and batches. Those of the
+            target are the denominator of the loss.
         cursor_after: Where training stands after the step.
     """
 
     epoch: int
     batches: tuple[PlannedBatch, ...]
+    source_tokens: int
     target_tokens: int
     cursor_after: Cursor
 
@@ -77,11 +79,12 @@ class EpochPlan:
     Attributes:
         indices: Sentence indices of all batches, one batch after another; (sentences,).
         offsets: Where each batch starts in ``indices``; (batches + 1,).
-        target_tokens: Target tokens of each batch, EOS included; (batches,).
+        source_tokens, target_tokens: Tokens of each batch on either side, EOS included; (batches,).
     """
 
     indices: Ints
     offsets: Ints
+    source_tokens: Ints
     target_tokens: Ints
 
     def __len__(self) -> int:
@@ -210,8 +213,8 @@ class TrainingPlan:
             else:
                 batches.append(PlannedBatch(plan.batch(cursor.batches)[:1], 0.0))
         after = Cursor(cursor.epoch, end) if end < len(plan) else Cursor(cursor.epoch + 1, 0)
-        tokens = int(plan.target_tokens[cursor.batches : end].sum())
-        return Step(cursor.epoch, tuple(batches), tokens, after)
+        source, target = (int(side[cursor.batches : end].sum()) for side in (plan.source_tokens, plan.target_tokens))
+        return Step(cursor.epoch, tuple(batches), source, target, after)
 
     def iterate(self, cursor: Cursor, rank: int) -> Iterator[Step]:
         """A rank's steps from a cursor on, through one epoch after another without end."""
@@ -236,11 +239,12 @@ class TrainingPlan:
         starts = _cuts(np.maximum(source, target), self.batch_tokens)
         rows = np.append(starts[1:], len(order)) - starts
         cost = rows * (np.maximum.reduceat(source, starts) + _TARGET_COST * np.maximum.reduceat(target, starts))
-        tokens = np.add.reduceat(target, starts, dtype=np.int64)
+        tokens = [np.add.reduceat(side, starts, dtype=np.int64) for side in (source, target)]
         del source, target
         sequence = _shuffle_batches(cost, bits)
         batches = [order[starts[b] : starts[b] + rows[b]] for b in sequence]
-        return EpochPlan(np.concatenate(batches), np.concatenate([[0], np.cumsum(rows[sequence])]), tokens[sequence])
+        offsets = np.concatenate([[0], np.cumsum(rows[sequence])])
+        return EpochPlan(np.concatenate(batches), offsets, *(side[sequence] for side in tokens))
 
 
 def evaluation_plan(

@@ -37,6 +37,7 @@ from recambio.experiment.build import (
     set_threads,
 )
 from recambio.experiment.evaluate import evaluate
+from recambio.experiment.hardware import check_trainer
 from recambio.experiment.init_from import InitialWeights, initial_weights
 from recambio.experiment.job import Job
 from recambio.experiment.overlap import has_found, overlap_lines
@@ -87,6 +88,8 @@ def run(config: Config, *, resume: bool = False, run: Path | None = None) -> Pat
         InputError: The config can't be trained here; nothing has been written then.
         RunError: Training failed.
     """
+    _quieten()
+    check_trainer(config.values.trainer)
     initial = initial_weights(config)
     check_parts(config)
     if initial is not None:
@@ -272,7 +275,6 @@ def _fit(
     training, tokenizer = values.training, data.tokenizer
     dev = data.stores["dev"]
     batches = _batches(config, data)
-    _quieten()
     last = folder / "checkpoints" / "last.ckpt"
     resumed_step = None
     if last.is_file():
@@ -465,12 +467,15 @@ def _conclude(config: Config, folder: Path, manifest: Manifest, console: Console
 
 def _quieten() -> None:
     """Lightning's advice is for those who write the loop; ours is written."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for text in (
         ".*does not have many workers.*",
         ".*checkpoint directory.*",
         ".*LeafSpec.*",
         ".*Checkpointing.*",
         ".*num_workers.*",
+        # What is logged is the same on every rank; to have it averaged over ranks would be wrong of BLEU.
+        ".*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", text)

@@ -25,7 +25,7 @@ from recambio.model.spec import ModelSpec, StackSpec
 from recambio.registry import ATTENTION, BLOCK, FEED_FORWARD, NORMALIZATION, POSITIONS, Node
 
 Losses = dict[str, tuple[Tensor, Tensor]]
-"""Auxiliary losses by name: (sum, count)."""
+"""Auxiliary losses by name: (sum, count). Those of a stack begin with its own name, ``encoder.`` or ``decoder.``."""
 
 
 @dataclass
@@ -185,7 +185,7 @@ class Stack(nn.Module):
             else:
                 state, more = layer(*arguments)
             add_losses(losses, more)
-        return self.block.exit(state), losses
+        return self.block.exit(state), {f"{self.name}.{name}": pair for name, pair in losses.items()}
 
     def new_caches(self, max_length: int, memory: Tensor) -> list[LayerCaches]:
         """Empty caches for one row per source; memory (M, S, D) is projected by every cross-attention here, once."""

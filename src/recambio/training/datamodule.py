@@ -35,10 +35,11 @@ class _Steps(IterableDataset[StepBatch]):
                 entered = cursor.epoch
             step = self.plan.step(cursor, self.rank)
             store = self.data.store(step.epoch)
-            yield StepBatch([self.data.collated(store, b) for b in step.batches], step.target_tokens, step.epoch)
+            batches = [self.data.collated(store, b) for b in step.batches]
+            yield StepBatch(batches, step.source_tokens, step.target_tokens, step.epoch)
             cursor = step.cursor_after
         # Lightning fetches one step more than it trains; an exhausted loader would end an epoch of its own.
-        yield StepBatch([], 0, cursor.epoch)
+        yield StepBatch([], 0, 0, cursor.epoch)
 
 
 class TimedLoader(DataLoader[StepBatch]):

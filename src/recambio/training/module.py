@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning as L
@@ -44,19 +44,21 @@ class StepBatch:
 
     Attributes:
         batches: This rank's micro-batches; fillers have weight 0.
-        target_tokens: Real target tokens of the whole step, over all ranks and micro-batches: the loss's denominator.
+        source_tokens: Real source tokens of the whole step, over all ranks and micro-batches.
+        target_tokens: Real target tokens, likewise: the loss's denominator.
         epoch: Of the plan.
         wait: Seconds that training waited for it.
     """
 
     batches: list[Batch]
+    source_tokens: int
     target_tokens: int
     epoch: int
     wait: float = 0.0
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> StepBatch:
         """The same step on a device."""
-        return StepBatch([b.to(device, non_blocking) for b in self.batches], self.target_tokens, self.epoch, self.wait)
+        return replace(self, batches=[b.to(device, non_blocking) for b in self.batches])
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,14 @@ class TranslationModule(L.LightningModule):
             with memory.reported(f"at step {step + 1} of training", remedy, part):
                 terms, auxiliary = self.terms(part)
                 loss = terms.loss * (part.weight * scale)
-                for value, count in auxiliary.values():
-                    loss = loss + value / count.clamp(min=1) * (part.weight * part.target_tokens * scale)
+                # Each mean counts by its share of the step's tokens in its stack, so that it becomes the mean over the whole step.
+                share = {
+                    "encoder": part.source_tokens / batch.source_tokens,
+                    "decoder": part.target_tokens / batch.target_tokens,
+                }
+                for name, (value, count) in auxiliary.items():
+                    stack, _, _ = name.partition(".")
+                    loss = loss + value / count.clamp(min=1) * (part.weight * share[stack] * self.trainer.world_size)
                 self._backward(loss, is_last=i == len(batch.batches) - 1)
             if part.weight:
                 self._sums.append(torch.stack([terms.loss.detach(), terms.nll.detach()]))

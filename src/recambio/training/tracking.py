@@ -22,7 +22,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
 from recambio.errors import InputError
-from recambio.files import replacing
+from recambio.files import replacing, write_text
 
 Mode = Literal["online", "offline", "disabled", "shared"]
 
@@ -476,7 +476,7 @@ def _read_id(run_dir: Path) -> str | None:
 def _write_id(run_dir: Path, run_id: str) -> None:
     path = run_dir / "wandb" / "id"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{run_id}\n", encoding="utf-8")
+    write_text(path, f"{run_id}\n")
 
 
 def _cell(value: Any) -> str:

@@ -27,7 +27,7 @@ from recambio.registry import FEED_FORWARD, Card
         departures="No capacity: no token is dropped, in training or decoding, so a sentence is translated the same in any batch. No "
         "noise in the router. Experts have no biases. f counts all choices of a token. Padding enters neither the choice nor the losses. "
         "The balance loss is no sum over tokens: it is taken for each device batch, as everywhere, and weighted by the batch's share of "
-        "the step's target tokens, so the update depends a little on how a step is cut into batches.",
+        "the step's tokens in its stack, so the update depends a little on how a step is cut into batches; the z-loss doesn't.",
         parameters="D * n_experts + (n_experts + n_shared) * 2 * D * (d_expert or F) + activation",
         flops="2 * D * n_experts + (n_active + n_shared) * 4 * D * (d_expert or F); softmax, choice, sorting and activation are not "
         "counted",
@@ -62,7 +62,6 @@ class MixtureOfExperts(FeedForward):
         self,
         d_model: int,
         d_ff: int,
-        site: str,
         layer_index: int,
         activation: Activation,
         n_experts: int = 8,
@@ -81,7 +80,9 @@ class MixtureOfExperts(FeedForward):
         if d_expert is not None and d_expert < 1:
             raise ValueError(f"`d_expert` must be at least 1, but is {d_expert}")
         self.n_experts, self.n_active = n_experts, n_active
-        self.coefficients = {f"{site}.{layer_index}.balance": balance, f"{site}.{layer_index}.router_z": router_z}
+        self.coefficients = {
+            f"feed_forward.{layer_index}.{name}": c for name, c in (("balance", balance), ("router_z", router_z))
+        }
         width = d_expert or d_ff
         self.router = Linear(d_model, n_experts, bias=False)
         # One parameter for all experts: each step reaches every expert, also one that no token chose.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from recambio.errors import InputError
+from recambio.files import replacing, write_text
 from recambio.registry import TOKENIZER
 
 if TYPE_CHECKING:
@@ -129,11 +130,12 @@ class Tokenizer(ABC):
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write ``tokenizer.json`` and the learnt files into an existing folder."""
+        """Write ``tokenizer.json`` and the learnt files into an existing folder, each in one step."""
         name = next(entry.name for entry in TOKENIZER.entries.values() if entry.cls is type(self))
         models = self.models()
         for file, content in models.items():
-            (folder / file).write_bytes(content)
+            with replacing(folder / file) as aside:
+                aside.write_bytes(content)
         description = {
             "format": FORMAT,
             "name": name,
@@ -148,7 +150,7 @@ class Tokenizer(ABC):
             "sos_id": self.sos_id,
             "eos_id": self.eos_id,
         }
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", "utf-8")
+        write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
     @classmethod
     def _loaded(cls, folder: Path, description: Mapping[str, Any]) -> Self:

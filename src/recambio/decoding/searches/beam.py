@@ -23,7 +23,8 @@ from recambio.registry import SEARCH, Card
         formula="score(y) = log p(y | x) / lp(y);  gnmt: lp = ((5 + |y|) / 6)^a;  average: lp = |y|^a;  |y| counts EOS",
         paper="Wu et al. 2016, Google's Neural Machine Translation System, https://arxiv.org/abs/1609.08144, section 7",
         departures="No coverage penalty.",
-        fast_path="the beam shares its source's projected memory; caches move only when the order changes; finished sources leave",
+        fast_path="the beam shares its source's projected memory; caches move only when the order changes; "
+        "finished sources leave, waiting ones enter where that pays",
     ),
 )
 class Beam(Stepwise):

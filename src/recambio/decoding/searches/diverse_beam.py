@@ -23,7 +23,8 @@ from recambio.registry import SEARCH, Card
         paper="Vijayakumar et al. 2018, Diverse Beam Search for Improved Description of Images, https://arxiv.org/abs/1610.02424, "
         "section 4 (Hamming diversity)",
         departures="Ending a sentence is never penalised. Finished translations are ranked as beam's are.",
-        fast_path="all groups advance in one step of the model; they share their source's projected memory; finished sources leave",
+        fast_path="all groups advance in one step of the model; they share their source's projected memory; "
+        "finished sources leave, waiting ones enter where that pays",
     ),
 )
 class DiverseBeam(Stepwise):

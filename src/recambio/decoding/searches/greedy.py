@@ -24,7 +24,7 @@ _LEAVE_SHARE = 8
         claim="Takes the most probable token at each step: the fastest search, and what validation uses.",
         formula="y_t = argmax_v log p(v | y_<t, x)",
         paper="Sutskever et al. 2014, Sequence to Sequence Learning with Neural Networks, https://arxiv.org/abs/1409.3215, section 3.2",
-        fast_path="finished rows leave the batch; argmax on the device, one transfer a step",
+        fast_path="finished rows leave the batch, waiting ones enter where that pays; argmax on the device, one transfer a step",
     ),
 )
 class Greedy(Stepwise):
