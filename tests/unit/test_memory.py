@@ -10,7 +10,7 @@ from recambio.errors import RunError
 from recambio.training.memory import is_out_of_memory, reported
 
 BATCH = Batch(
-    torch.arange(4), torch.zeros(4, 7, dtype=torch.long), torch.zeros(4, 10, dtype=torch.long), None, None, 36
+    torch.arange(4), torch.zeros(4, 7, dtype=torch.long), torch.zeros(4, 10, dtype=torch.long), None, None, 28, 36
 )
 
 

@@ -98,7 +98,8 @@ def copying(seed: int) -> Batch:
     tokens = torch.randint(4, V, (32, T), generator=torch.Generator().manual_seed(seed))
     ends = torch.full((32, 1), EOS)
     target = torch.cat([torch.full((32, 1), SOS), tokens, ends], 1)
-    return Batch(torch.arange(32), torch.cat([tokens, ends], 1), target, None, None, 32 * (T + 1))
+    n_tokens = 32 * (T + 1)
+    return Batch(torch.arange(32), torch.cat([tokens, ends], 1), target, None, None, n_tokens, n_tokens)
 
 
 def trained(dtype: torch.dtype, parts: dict[str, Any], optimizer: Any) -> tuple[list[float], TranslationModule]:
