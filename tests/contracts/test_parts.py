@@ -100,7 +100,7 @@ VARIANTS: list[tuple[str, Node]] = [
 QUICK = [
     ("attention", "multi_head", "encoder_self", "compiled"),
     ("positions", "rope", "encoder", "traced"),
-    ("feed_forward", "swiglu", "encoder_feed_forward", "traced"),
+    ("feed_forward", "swiglu", "decoder_feed_forward", "traced"),
     ("attention", "multi_head", "cross", "learns"),
 ]
 """Slow checks of a few parts that run every time; those of the others are for the slow run."""

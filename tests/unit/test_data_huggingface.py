@@ -282,3 +282,45 @@ def test_without_the_library_the_error_names_it(tmp_path: Path, monkeypatch: pyt
         InputError, match=r"no folder .*opus-100, and the hub needs the package 'datasets'; pip install datasets"
     ):
         opus(tmp_path).fingerprint("train")
+
+
+CARD = """---
+dataset_info:
+- config_name: en-es
+  features:
+  - {name: translation, dtype: {translation: {languages: [en, es]}}}
+configs:
+- config_name: en-es
+  data_files:
+  - {split: test, path: en-es/test-*}
+  - {split: train, path: en-es/train-*}
+  - {split: validation, path: en-es/validation-*}
+---
+"""
+
+
+def pairs_and_faults(corpus: Any, split: str) -> tuple[list[tuple[str, str, int]], list[tuple[int, str]]]:
+    bad: list[BadLine] = []
+    pairs = [(p.source, p.target, p.line) for p in corpus.read(split, bad.append)]
+    return pairs, [(b.line, b.reason) for b in bad]
+
+
+def test_the_real_library_reads_the_repository_as_we_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library takes a folder below the working directory for a repository, where we, whose root is another, see none."""
+    pytest.importorskip("datasets", reason="needs datasets: pip install 'recambio[data]'")
+    sides = {"train": numbered("train", 2_500), "validation": numbered("dev", 3), "test": numbered("t", 2)}
+    sides["train"][7] = ("", "x")
+    for split, pairs in sides.items():
+        write(tmp_path / OPUS / "en-es" / f"{split}-00000-of-00001.parquet", pairs)
+    (tmp_path / OPUS / "README.md").write_text(CARD)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    theirs, ours = opus(tmp_path / "nothing"), opus(tmp_path)
+    assert theirs.files("train") is None and ours.files("train") is not None
+    for split in ("train", "dev", "test"):
+        found = [pairs_and_faults(corpus, split) for corpus in (theirs, ours)]
+        assert found[0] == found[1] and found[0][0]
+        assert found[0][1] == ([(8, "empty side")] if split == "train" else [])
+    assert len({theirs.fingerprint(split) for split in ("train", "dev", "test")}) == 3
+    assert opus(tmp_path / "nothing").fingerprint("dev") == theirs.fingerprint("dev")

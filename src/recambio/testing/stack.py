@@ -252,9 +252,9 @@ def copies(kind: str, node: Node, site: str) -> None:
         same(rig(*inputs), y, "the original after its copy changed", 0.0)
 
 
-@applies_to(*IN_STACK, slow=True)
+@applies_to(*IN_STACK, where=("encoder", "cross", "decoder_feed_forward"), slow=True)
 def traced(kind: str, node: Node, site: str) -> None:
-    """Captured as one graph for any length, the part gives the outputs and gradients that it gives by itself."""
+    """Captured as one graph for any length, the part gives the outputs and gradients that it gives by itself; not where `compiled` is."""
     _compiled_equals_eager(kind, node, site, "aot_eager")
 
 
