@@ -34,6 +34,9 @@ def test_chunks_hold_every_line_once_in_order_and_their_numbers(n: int, size: in
 @given(st.lists(st.text("ab ", max_size=9), max_size=40), st.integers(1, 9))
 def test_a_test_set_is_shared_out_by_length_and_its_lines_keep_their_numbers(lines: list[str], size: int) -> None:
     chunks = by_length(lines, "news", size)
+    assert all(
+        name == f"news, line {n}" for chunk in chunks for name, n in zip(chunk.names(), chunk.numbers, strict=True)
+    )
     assert [len(chunk.lines) for chunk in chunks] == [len(held) for held in groups(lines, size)]
     assert sorted(number for chunk in chunks for number in chunk.numbers) == list(range(1, len(lines) + 1))
     for chunk in chunks:

@@ -165,11 +165,11 @@ def test_required_words(make, caplog) -> None:  # type: ignore[no-untyped-def]
 
 def test_a_required_phrase_that_finds_no_room_is_warned_of(make, caplog) -> None:  # type: ignore[no-untyped-def]
     translator = make("decoding.max_ratio=0.1", "decoding.max_extra=4")
-    (parts,) = translator.parts(["A dog."], required=[["Un", "xyz" * 9]], numbers=[7])
+    (parts,) = translator.parts(["A dog."], required=[["Un", "xyz" * 9]], names=["wmt13, line 7"])
     assert not parts[0].hypotheses[0].is_finished
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"line 7: lacks 1 of 2 required phrases ('{'xyz' * 9}'): the length limit came first; raise decoding.max_extra or "
+        f"wmt13, line 7: lacks 1 of 2 required phrases ('{'xyz' * 9}'): the length limit came first; raise decoding.max_extra or "
         "decoding.max_ratio"
     )
 

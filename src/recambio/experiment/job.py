@@ -91,7 +91,7 @@ class Job:
         say = self._answer(translator)
 
         def translate(chunk: Chunk) -> Iterator[str]:
-            found = translator.parts(chunk.lines, chunk.prefixes, chunk.numbers, required=chunk.required)
+            found = translator.parts(chunk.lines, chunk.prefixes, chunk.names(), required=chunk.required)
             return map(say, found, chunk.numbers)
 
         return translate

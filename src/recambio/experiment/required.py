@@ -85,7 +85,7 @@ class RequiredWords:
         tokens: list[list[int]],
         owners: Sequence[int],
         by_line: Sequence[Sequence[str]] | None,
-        numbers: Sequence[int],
+        names: Sequence[str],
     ) -> list[list[str]]:
         """Say of sources what their translations must hold. Of a line in pieces the longest, which has the most room, carries it.
 
@@ -93,7 +93,7 @@ class RequiredWords:
             tokens: Of each piece of the lines; replaced by :class:`Required`.
             owners: The line of each piece, from 0.
             by_line: Phrases of each line, besides those for all.
-            numbers: Of the lines, for messages.
+            names: What messages call each line.
 
         Returns:
             The phrases of each line. An empty line, whose translation is empty, has none.
@@ -111,7 +111,7 @@ class RequiredWords:
         problems: list[str] = []
         wanted: list[list[str]] = []
         for i, pieces in enumerate(pieces_of):
-            where = f"line {numbers[i]}"
+            where = names[i]
             own = [text for text in map(self._normalised, by_line[i] if by_line else ()) if text]
             carrier = max(pieces, key=lambda place: len(tokens[place]))
             if len(tokens[carrier]) == 1:
@@ -150,10 +150,10 @@ class RequiredWords:
         return known[text]
 
 
-def warn_of_missing(text: str, phrases: Sequence[str], line: int) -> None:
+def warn_of_missing(text: str, phrases: Sequence[str], where: str) -> None:
     """Say what a translation should hold and doesn't."""
     if missing := [repr(phrase) for phrase in phrases if not holds(text, phrase)]:
         _log.warning(
-            f"line {line}: lacks {len(missing)} of {len(phrases)} required phrases ({', '.join(missing)}): the length limit came first; "
+            f"{where}: lacks {len(missing)} of {len(phrases)} required phrases ({', '.join(missing)}): the length limit came first; "
             "raise decoding.max_extra or decoding.max_ratio"
         )

@@ -39,6 +39,11 @@ class Chunk:
     required: list[Sequence[str]] | None = None
     test_set: str = ""
 
+    def names(self) -> list[str]:
+        """What messages call each line."""
+        whose = f"{self.test_set}, " if self.test_set else ""
+        return [f"{whose}line {number}" for number in self.numbers]
+
     def __str__(self) -> str:
         if self.test_set:
             return f"{len(self.lines):,} lines of {self.test_set}"

@@ -104,7 +104,7 @@ class LineTranslator(ABC):
         self,
         lines: Sequence[str],
         prefixes: Sequence[str] | None = None,
-        numbers: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
         *,
         required: Sequence[Sequence[str]] | None = None,
     ) -> list[list[Part]]:
@@ -113,13 +113,13 @@ class LineTranslator(ABC):
         Args:
             lines: English.
             prefixes: One a line.
-            numbers: Of the lines, for messages; by default from 1.
+            names: What messages call each line; by default ``line 1`` and so on.
             required: One list of phrases a line.
 
         Raises:
             InputError: A prefix is too long, or holds what is forbidden; a phrase can't be required of a line, or of any.
         """
-        numbers = range(1, len(lines) + 1) if numbers is None else numbers
+        names = [f"line {number}" for number in range(1, len(lines) + 1)] if names is None else names
         sources: list[str] = []
         tokens: list[list[int]] = []
         owners: list[int] = []
@@ -131,21 +131,21 @@ class LineTranslator(ABC):
                 pieces = cut(line, self._fits)
                 ids = self.tokenizer.encode(pieces, "source")
                 _log.warning(
-                    f"line {numbers[i]}: has {len(row) + 1:,} tokens, more than the {self.source_limit:,} of training; "
+                    f"{names[i]}: has {len(row) + 1:,} tokens, more than the {self.source_limit:,} of training; "
                     f"split into {len(pieces)} pieces"
                 )
             sources += pieces
             tokens += [[*r, self.tokenizer.eos_id] for r in ids]
             owners += [i] * len(pieces)
         if prefixes is not None:
-            self._add_prefixes(tokens, owners, prefixes, numbers)
-        wanted = self.required.add(tokens, owners, required, numbers)
+            self._add_prefixes(tokens, owners, prefixes, names)
+        wanted = self.required.add(tokens, owners, required, names)
         found: list[list[Part]] = [[] for _ in lines]
         for i, source, row, hypotheses in zip(owners, sources, tokens, self.search_tokens(tokens), strict=True):
             found[i].append(Part(source, row, hypotheses))
-        for number, parts, phrases in zip(numbers, found, wanted, strict=True):
+        for name, parts, phrases in zip(names, found, wanted, strict=True):
             if phrases:
-                warn_of_missing(self.text(parts), phrases, number)
+                warn_of_missing(self.text(parts), phrases, name)
         return found
 
     def text(self, parts: Sequence[Part]) -> str:
@@ -173,14 +173,14 @@ class LineTranslator(ABC):
             InputError: There are fewer prefixes or lists of phrases than lines, or more.
         """
         for held in numbered(groups(lines, chunk), prefixes, required):
-            for parts in self.parts(held.lines, held.prefixes, held.numbers, required=held.required):
+            for parts in self.parts(held.lines, held.prefixes, held.names(), required=held.required):
                 yield self.text(parts)
 
     def _fits(self, text: str) -> bool:
         return len(self.tokenizer.encode([text], "source")[0]) < self.source_limit
 
     def _add_prefixes(
-        self, tokens: list[list[int]], owners: Sequence[int], prefixes: Sequence[str], numbers: Sequence[int]
+        self, tokens: list[list[int]], owners: Sequence[int], prefixes: Sequence[str], names: Sequence[str]
     ) -> None:
         """Give the first piece of each line the line's prefix."""
         decoding, problems = self.config.values.decoding, []
@@ -191,13 +191,11 @@ class LineTranslator(ABC):
             limit = length_limit(n_source, decoding.max_ratio, decoding.max_extra, self.target_limit)
             if n_source > 1 and len(target) >= limit:
                 problems.append(
-                    f"line {numbers[i]}: the prefix {prefix!r} has {len(target)} tokens, but the translation of {n_source} may "
+                    f"{names[i]}: the prefix {prefix!r} has {len(target)} tokens, but the translation of {n_source} may "
                     f"have {limit}; shorten it, or raise decoding.max_extra"
                 )
             if self._phrases is not None and self._phrases.finds(target):
-                problems.append(
-                    f"line {numbers[i]}: the prefix {prefix!r} holds a forbidden phrase; change one of the two"
-                )
+                problems.append(f"{names[i]}: the prefix {prefix!r} holds a forbidden phrase; change one of the two")
             if target:
                 tokens[place] = Prefixed(tokens[place], target)
         if problems:
