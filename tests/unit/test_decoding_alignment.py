@@ -48,7 +48,7 @@ def test_weights_are_the_softmax_of_scaled_products(cross: Node, layer: int) -> 
         k = k.repeat_interleave(H // len(k), dim=0)
         wanted = torch.softmax(q @ k.transpose(1, 2) / math.sqrt(8), dim=-1).mean(0)
         again, _ = transformer(torch.tensor([source]), torch.tensor([[SOS, *target[:-1]]]))
-    weights = cross_attention_weights(transformer, source, target, SOS, layer)
+    (weights,) = cross_attention_weights(transformer, source, [target], SOS, layer)
     assert weights.shape == (4, 5)
     assert_close(weights, wanted.float())
     assert_close(again, hidden, rtol=0, atol=0, msg="looking changes nothing afterwards")
@@ -57,7 +57,7 @@ def test_weights_are_the_softmax_of_scaled_products(cross: Node, layer: int) -> 
 @pytest.mark.parametrize("cross", ["entmax", "talking_heads", "qk_norm", "gated", "sparse_topk"])
 def test_parts_that_weigh_in_their_own_way_are_shown(cross: str) -> None:
     transformer = model(cross)
-    weights = cross_attention_weights(transformer, [5, 6, 7, EOS], [9, EOS], SOS)
+    weights, _ = cross_attention_weights(transformer, [5, 6, 7, EOS], [[9, EOS], [9, 8, 7, EOS]], SOS)
     assert weights.shape == (2, 4) and bool(weights.isfinite().all())
     if cross != "talking_heads":
         assert_close(weights.sum(-1), torch.ones(2))
@@ -68,7 +68,7 @@ def test_what_has_no_weights_is_refused_by_name(cross: str) -> None:
     transformer = model(cross)
     assert f"cross-attention '{cross}' doesn't compute weights" in str(alignment_problem(transformer))
     with pytest.raises(InputError, match="multi_head and grouped_query do"):
-        cross_attention_weights(transformer, [5, EOS], [6, EOS], SOS)
+        cross_attention_weights(transformer, [5, EOS], [[6, EOS]], SOS)
 
 
 def test_there_is_no_such_layer() -> None:

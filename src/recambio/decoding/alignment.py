@@ -31,22 +31,22 @@ def alignment_problem(model: Transformer, layer: int = -1) -> str | None:
 
 @torch.inference_mode()
 def cross_attention_weights(
-    model: Transformer, source: Sequence[int], target: Sequence[int], sos_id: int, layer: int = -1
-) -> Tensor:
-    """The attention from each target token to each source token, averaged over heads.
+    model: Transformer, source: Sequence[int], targets: Sequence[Sequence[int]], sos_id: int, layer: int = -1
+) -> list[Tensor]:
+    """The attention from each token of translations of one sentence to each source token, averaged over heads.
 
-    The sentence passes through the model once more, as in training; the layer's weights are computed as its formula says
+    The translations pass through the model once more, as in training; the layer's weights are computed as its formula says
     rather than by the fused kernel. Row t is the attention of the step that predicted token t.
 
     Args:
         model: In evaluation mode.
         source: S token ids, EOS included.
-        target: T token ids, EOS included where the translation ends with it.
+        targets: T token ids each, EOS included where the translation ends with it.
         sos_id: First decoder token.
         layer: Decoder layer, from 0; negative counts from the last.
 
     Returns:
-        (T, S). Rows sum to 1 where the part's weights do.
+        (T, S) for each target. Rows sum to 1 where the part's weights do.
 
     Raises:
         InputError: See :func:`alignment_problem`.
@@ -54,9 +54,14 @@ def cross_attention_weights(
     if problem := alignment_problem(model, layer):
         raise InputError(f"alignment: {problem}")
     device = next(model.parameters()).device
+    # What stands after a target's end is seen by none of its tokens.
+    inputs = torch.full((len(targets), max(map(len, targets))), sos_id, dtype=torch.long)
+    for row, target in zip(inputs, targets, strict=True):
+        row[1 : len(target)] = torch.tensor(target[:-1], dtype=torch.long)
     with _recorded(model.decoder.layers[layer].cross_attention) as weights:  # type: ignore[arg-type]
-        model(torch.tensor([source], device=device), torch.tensor([[sos_id, *target[:-1]]], device=device))
-    return weights[0].float().mean(1)[0]
+        model(torch.tensor([source] * len(targets), device=device), inputs.to(device))
+    means = weights[0].float().mean(1)
+    return [mean[: len(target)] for mean, target in zip(means, targets, strict=True)]
 
 
 @contextmanager

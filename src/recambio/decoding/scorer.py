@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from recambio.decoding.alignment import alignment_problem, cross_attention_weights
 from recambio.model import DecoderState, Transformer
 
 S = TypeVar("S")
@@ -47,6 +48,22 @@ class Scorer(ABC, Generic[S]):
     @abstractmethod
     def join(self, state: S, other: S) -> S:
         """The rows of one state followed by those of another, which may stand at other lengths."""
+
+    def attention_problem(self) -> str | None:
+        """Why :meth:`attention` can't be asked for; None if it can."""
+        return f"{type(self).__name__} doesn't tell where it looks"
+
+    def attention(self, source: Sequence[int], targets: Sequence[Sequence[int]]) -> list[Tensor]:
+        """How much each token of translations of a source looks at each token of that.
+
+        Args:
+            source: S token ids, EOS included.
+            targets: T token ids each, EOS included where the translation ended.
+
+        Returns:
+            (T, S) for each target.
+        """
+        raise NotImplementedError(self.attention_problem())
 
 
 class ModelScorer(Scorer[DecoderState]):
@@ -89,3 +106,11 @@ class ModelScorer(Scorer[DecoderState]):
     def join(self, state: DecoderState, other: DecoderState) -> DecoderState:
         """See :meth:`Scorer.join`."""
         return state.join(other)
+
+    def attention_problem(self) -> str | None:
+        """See :meth:`Scorer.attention_problem`."""
+        return alignment_problem(self.model)
+
+    def attention(self, source: Sequence[int], targets: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See :meth:`Scorer.attention`. The mean over the heads of the last layer's cross-attention."""
+        return cross_attention_weights(self.model, source, targets, self.sos_id)

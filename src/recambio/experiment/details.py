@@ -88,18 +88,17 @@ class Details:
                 translation["log_probabilities"] = [round(value, _DIGITS) for value in row]
         if self.with_alignment:
             described["source_tokens"] = tokenizer.pieces(part.tokens, "source")
-            for translation, target in zip(translations, targets, strict=True):
-                translation["alignment"] = self._alignment(part.tokens, target)
+            for translation, rows in zip(translations, self._alignments(part.tokens, targets), strict=True):
+                translation["alignment"] = [[round(value, 4) for value in row] for row in rows]
         return described
 
     def _ended(self, hypothesis: Hypothesis) -> list[int]:
         return [*hypothesis.tokens, *[self.tokenizer.eos_id] * hypothesis.is_finished]
 
-    def _alignment(self, source: Sequence[int], target: Sequence[int]) -> list[list[float]]:
+    def _alignments(self, source: Sequence[int], targets: Sequence[Sequence[int]]) -> list[list[list[float]]]:
         assert self._ours is not None
-        weights = [
-            cross_attention_weights(model, source, target, self.tokenizer.sos_id, self.align_layer)
+        each = [
+            cross_attention_weights(model, source, targets, self.tokenizer.sos_id, self.align_layer)
             for model in self._ours.models
         ]
-        rows: list[list[float]] = torch.stack(weights).mean(0).tolist()
-        return [[round(value, 4) for value in row] for row in rows]
+        return [torch.stack(weights).mean(0).tolist() for weights in zip(*each, strict=True)]

@@ -133,6 +133,11 @@ def _refuse_search(name: str, search: Search) -> None:
             f"decoding.search.stop: is {search.stop!r}, which CTranslate2 lacks; the nearest is 'width': "
             "decoding.search.stop=width"
         )
+    if isinstance(search, Beam) and search.coverage:
+        raise InputError(
+            f"decoding.search.coverage: is {search.coverage}, but CTranslate2 doesn't tell attention as ours is told; "
+            "decoding.search.coverage=0"
+        )
 
 
 def _origin(place: Path, run: Path) -> dict[str, Any]:

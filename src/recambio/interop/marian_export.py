@@ -239,6 +239,8 @@ def _generation(run: Translator) -> tuple[dict[str, Any], list[str]]:
             )
         if search.stop != "width":
             notes.append("decoding.search: `generate` stops when `width` hypotheses have ended (stop: width)")
+        if search.coverage:
+            notes.append("decoding.search: `generate` knows no coverage (coverage: 0)")
     elif search.width > 1:
         notes.append(f"decoding.search: {type(search).__name__} is written as a plain beam of {search.width}")
     return settings, notes

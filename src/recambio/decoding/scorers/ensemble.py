@@ -57,3 +57,12 @@ class Ensemble(Scorer[list[Any]]):
     def join(self, state: list[Any], other: list[Any]) -> list[Any]:
         """See :meth:`Scorer.join`."""
         return [m.join(s, o) for m, s, o in zip(self.members, state, other, strict=True)]
+
+    def attention_problem(self) -> str | None:
+        """See :meth:`Scorer.attention_problem`."""
+        return next((problem for m in self.members if (problem := m.attention_problem())), None)
+
+    def attention(self, source: Sequence[int], targets: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See :meth:`Scorer.attention`. The mean of the members'."""
+        each = [m.attention(source, targets) for m in self.members]
+        return [torch.stack(weights).mean(0) for weights in zip(*each, strict=True)]

@@ -64,3 +64,11 @@ class Forbidden(Scorer[PhraseState]):
     def join(self, state: PhraseState, other: PhraseState) -> PhraseState:
         """See :meth:`Scorer.join`."""
         return PhraseState(self.inner.join(state.inner, other.inner), torch.cat([state.places, other.places]))
+
+    def attention_problem(self) -> str | None:
+        """See :meth:`Scorer.attention_problem`."""
+        return self.inner.attention_problem()
+
+    def attention(self, source: Sequence[int], targets: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See :meth:`Scorer.attention`."""
+        return self.inner.attention(source, targets)

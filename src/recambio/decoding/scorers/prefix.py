@@ -81,3 +81,11 @@ class ForcedPrefix(Scorer[PrefixState]):
         longest = max(state.waiting.shape[1], other.waiting.shape[1])
         waiting = [nn.functional.pad(w, (0, longest - w.shape[1]), value=-1) for w in (state.waiting, other.waiting)]
         return PrefixState(self.inner.join(state.inner, other.inner), torch.cat(waiting))
+
+    def attention_problem(self) -> str | None:
+        """See :meth:`Scorer.attention_problem`."""
+        return self.inner.attention_problem()
+
+    def attention(self, source: Sequence[int], targets: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See :meth:`Scorer.attention`."""
+        return self.inner.attention(source, targets)

@@ -18,7 +18,7 @@ class Hypothesis:
     Attributes:
         tokens: Target ids, without SOS and EOS.
         log_probability: Sum over the tokens and EOS.
-        score: What the search ranked by: the sum after length normalisation.
+        score: What the search ranked by: the sum after length normalisation, and what else the search counts.
         is_finished: It ended with EOS; False where the length limit cut it.
     """
 

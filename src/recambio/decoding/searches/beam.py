@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -13,16 +14,22 @@ from recambio.decoding.best import best_tokens
 from recambio.decoding.scorer import Scorer
 from recambio.decoding.searches.base import Hypothesis, LengthPenalty, LengthRule
 from recambio.decoding.searches.stepwise import GrowingWalk, Stepwise, Walk
+from recambio.errors import InputError
 from recambio.registry import SEARCH, Card
+
+_LEAST = 1e-6
+"""What a source token that no token looks at counts as: some attentions give exact zeros, whose logarithm would end every comparison."""
 
 
 @SEARCH.register(
     "beam",
     card=Card(
         claim="Keeps the best partial translations of each source and returns the best finished ones.",
-        formula="score(y) = log p(y | x) / lp(y);  gnmt: lp = ((5 + |y|) / 6)^a;  average: lp = |y|^a;  |y| counts EOS",
+        formula="score(y) = log p(y | x) / lp(y) + b sum_i log min(1, sum_t attention(y_t, x_i));  gnmt: lp = ((5 + |y|) / 6)^a;  "
+        "average: lp = |y|^a;  |y| counts EOS",
         paper="Wu et al. 2016, Google's Neural Machine Translation System, https://arxiv.org/abs/1609.08144, section 7",
-        departures="No coverage penalty.",
+        departures="Coverage chooses among what has finished, and doesn't steer the search; its attention is the mean over the heads of "
+        "the last decoder layer.",
         fast_path="the beam shares its source's projected memory; caches move only when the order changes; "
         "finished sources leave, waiting ones enter where that pays",
     ),
@@ -38,8 +45,9 @@ class Beam(Stepwise):
         length_penalty: Exponent a of the length normalisation; 0 ranks by the plain sum.
         normalize: ``average`` divides by |y|^a, ``gnmt`` by ((5 + |y|) / 6)^a.
         stop: ``width``: a source is done when ``width`` hypotheses have finished. ``exact``: only when no partial one can
-            still beat the worst of them.
+            still beat the worst of them; of ``coverage`` it knows nothing.
         n_best: Hypotheses to return.
+        coverage: b, what it costs a finished translation to leave source tokens without attention; 0 doesn't look at it.
     """
 
     def __init__(
@@ -49,12 +57,16 @@ class Beam(Stepwise):
         normalize: LengthRule = "average",
         stop: Literal["width", "exact"] = "width",
         n_best: int = 1,
+        coverage: float = 0.0,
     ) -> None:
         if width < 1:
             raise ValueError(f"`width` must be at least 1, but is {width}")
         if not 1 <= n_best <= width:
             raise ValueError(f"`n_best` must be between 1 and `width` ({width}), but is {n_best}")
+        if coverage < 0:
+            raise ValueError(f"`coverage` must not be negative, but is {coverage}")
         self.width = width
+        self.coverage = coverage
         self.penalty = LengthPenalty(length_penalty, normalize)
         self.stop = stop
         self.n_best = n_best
@@ -89,6 +101,8 @@ class BeamWalk(GrowingWalk):
         self, search: Beam, scorer: Scorer[Any], sources: Sequence[Sequence[int]], max_lengths: Sequence[int]
     ) -> None:
         super().__init__(scorer, sources, max_lengths, search.width)
+        if search.coverage and (problem := scorer.attention_problem()):
+            raise InputError(f"decoding.search.coverage: {problem}; leave it out")
         self.search = search
         self.sums = torch.empty(0, self.width, device=scorer.device)
         # With each hypothesis what it lacks, which counts before its score.
@@ -146,7 +160,17 @@ class BeamWalk(GrowingWalk):
     def results(self) -> list[list[Hypothesis]]:
         """See :meth:`Walk.results`."""
         n_best = self.search.n_best
+        if self.search.coverage:
+            self.found = [self._covered(*one) for one in zip(self.sources, self.found, strict=True)]
         return [[h for _, h in sorted(found, key=lambda x: (x[0], -x[1].score))[:n_best]] for found in self.found]
+
+    def _covered(self, source: Sequence[int], found: list[tuple[int, Hypothesis]]) -> list[tuple[int, Hypothesis]]:
+        """What was found for a source, its scores lowered by what each leaves without attention."""
+        targets = [[*h.tokens, *[self.scorer.eos_id] * h.is_finished] for _, h in found]
+        return [
+            (missing, replace(h, score=h.score + self.search.coverage * coverage(weights)))
+            for (missing, h), weights in zip(found, self.scorer.attention(source, targets), strict=True)
+        ]
 
     def _finish(self, candidates: Candidates, at_limit: list[bool]) -> None:
         """Store what ends at this step; at the length limit also what is cut there, if too little has ended."""
@@ -182,6 +206,14 @@ class BeamWalk(GrowingWalk):
             if not at_limit[s] and not is_full:
                 staying.append(s)
         return staying
+
+
+def coverage(attention: Tensor) -> float:
+    """``sum_i log min(1, sum_t a_ti)`` of a translation's attention (T, S): 0 where every source token got 1 in all, else below.
+
+    Paper: Wu et al. 2016, https://arxiv.org/abs/1609.08144, equation 14.
+    """
+    return float(attention.sum(0).clamp(_LEAST, 1.0).log().sum())
 
 
 def in_their_parents_place(parents: Tensor) -> Tensor:
