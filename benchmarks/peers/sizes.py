@@ -108,16 +108,20 @@ def sentences(size: Size, count: int, seed: int) -> list[list[int]]:
 def training_batch(size: Size, seed: int = 0) -> Batch:
     """Sentence pairs, both sides padded to the longest length; targets start with SOS."""
     count = size.training_batch
-    source = padded(sentences(size, count, 2 * seed + 1))
-    target = padded([[SOS, *row] for row in sentences(size, count, 2 * seed + 2)])
-    is_target = (target[:, 1:] != PAD).reshape(-1)
+    return batch_of(sentences(size, count, 2 * seed + 1), sentences(size, count, 2 * seed + 2))
+
+
+def batch_of(sources: list[list[int]], targets: list[list[int]]) -> Batch:
+    """Sentence pairs that end with EOS as a batch, as `recambio.data.batch.collate` makes it; targets get their SOS."""
+    source, target = padded(sources), padded([[SOS, *row] for row in targets])
+    source_mask, is_target = source != PAD, (target[:, 1:] != PAD).reshape(-1)
     return Batch(
-        ids=torch.arange(count),
+        ids=torch.arange(len(sources)),
         source=source,
         target=target,
-        source_mask=source != PAD,
-        target_positions=is_target.nonzero()[:, 0],
-        source_tokens=int((source != PAD).sum()),
+        source_mask=None if bool(source_mask.all()) else source_mask,
+        target_positions=None if bool(is_target.all()) else is_target.nonzero()[:, 0],
+        source_tokens=int(source_mask.sum()),
         target_tokens=int(is_target.sum()),
     )
 

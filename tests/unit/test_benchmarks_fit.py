@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from benchmarks.fit.clock import Clock, Lap, Running
 from benchmarks.fit.contender import OURS
 from benchmarks.fit.measure import Fitted
 from benchmarks.fit.report import as_json, as_markdown
+from benchmarks.padding import Lengths, padding, planned, synthetic_lengths, unsorted
+from benchmarks.padding import main as padding_command
 from benchmarks.peers import flops
 from benchmarks.peers.marian import Marian
 from benchmarks.peers.sizes import SIZES, padded
@@ -182,14 +185,79 @@ def test_a_failing_contender_is_an_error(tmp_path: Path) -> None:
 
 def test_the_gpu_script_on_a_tiny_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gpu.json"
-    assert gpu.main(["--quick", "--no-compile", "--peak", "0.001", "--json", str(path)]) == 0
+    arguments = ["--quick", "--no-compile", "--peak", "0.001", "--json", str(path), "--profile", str(tmp_path / "seen")]
+    assert gpu.main(arguments) == 0
     printed = capsys.readouterr().out
     stored = json.loads(path.read_text())
-    for row, positions in zip(stored["rows"], gpu.POSITIONS, strict=True):
+    plain, padded_rows = ([r for r in stored["rows"] if (r["padding"] is None) == wanted] for wanted in (True, False))
+    for row, positions in zip(plain, gpu.POSITIONS, strict=True):
         assert row["name"] == f"{positions}, eager" and f"| {positions}, eager |" in printed
         share = row["work"] / (row["seconds"][0] * 1e9)
         assert f"| {share:.1%} |" in printed
-    assert stored["rows"][0]["tokens"] == pytest.approx(60, rel=0.3)
+    assert plain[0]["tokens"] == pytest.approx(60, rel=0.3)
+    chance, plan, whole = (row["padding"] for row in padded_rows)
+    assert chance["positions"] > plan["positions"] > whole["positions"] == 0
+    assert chance["products"] > plan["products"] > whole["products"] == pytest.approx(0, abs=1e-9)
+    for row in padded_rows:
+        assert f"| {row['name']} | {row['padding']['positions']:.1%} |" in printed and row["tokens"] > 0
+    text = (tmp_path / "seen" / "profile-eager.txt").read_text()
+    head = text.partition("\noperators by")[0]
+    assert head in printed and text.startswith("sinusoidal, eager, profiled: ") and "aten::mm" in text
+    shares = dict(re.findall(r"^  (\S.*?) +([\d.]+)%$", head, re.M))
+    assert all(float(shares[k]) > 0 for k in ("forward pass", "loss", "backward pass", "matrix products"))
+
+
+@pytest.mark.slow
+def test_the_gpu_script_compiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main(["--quick", "--profile", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    made = ("random order, padded", gpu.PLAN, "one length, no padding")
+    assert all(f"| {row}, {mode} |" in printed for row in (*gpu.POSITIONS, *made) for mode in ("eager", "compiled"))
+    assert "Compiled" in (tmp_path / "profile-compiled.txt").read_text()
+
+
+def test_a_row_is_compared_by_its_tokens() -> None:
+    ours, other = gpu.Measured("a", 30, 1, [1.0, 2.0]), gpu.Measured("b", 10, 1, [1.0, 1.0])
+    # 30 and 15 tokens a second against 10.
+    assert ours.rate_against(other).median == pytest.approx((3 + 1.5) / 2)
+
+
+def test_what_batches_pad() -> None:
+    lengths = Lengths(np.array([2, 4, 4]), np.array([3, 3, 5]))
+    batches = [np.array([0, 1]), np.array([2])]
+    found = padding(lengths, batches, TINY)
+    # 2 x (4 + 3) + 1 x (4 + 5) positions for 21 tokens.
+    assert found.tokens == pytest.approx(11 / 2) and found.positions == pytest.approx(1 - 21 / 23)
+    work = flops.training_forward(TINY, 2, 4, 3, 6) + flops.training_forward(TINY, 1, 4, 5, 5)
+    useful = sum(flops.training_forward(TINY, 1, s, t, t) for s, t in ((2, 3), (4, 3), (4, 5)))
+    assert found.products == pytest.approx(1 - useful / work)
+    assert padding(lengths, [np.array([i]) for i in range(3)], TINY).products == pytest.approx(0, abs=1e-9)
+
+
+def test_batches_of_a_plan_and_of_chance_hold_each_sentence_once_and_as_many_tokens() -> None:
+    lengths = synthetic_lengths(20_000)
+    assert lengths.source.min() >= 2 and lengths.source.max() <= 64
+    assert np.array_equal(lengths.source, synthetic_lengths(20_000).source)
+    # As Tatoeba: 9.7 and 9.5 tokens a sentence.
+    assert lengths.source.mean() == pytest.approx(9.7, rel=0.03) and lengths.target.mean() == pytest.approx(
+        9.5, rel=0.03
+    )
+    for batches in (planned(lengths, 2_500), unsorted(lengths, 2_500)):
+        assert sorted(np.concatenate(batches).tolist()) == list(range(20_000))
+        assert np.mean([lengths.target[b].sum() for b in batches]) == pytest.approx(2_500, rel=0.05)
+
+
+@pytest.mark.slow
+def test_the_padding_of_a_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECAMBIO_CACHE", str(tmp_path / "cache"))
+    sizes = ["data.corpus.train_size=300", "data.corpus.dev_size=5", "data.corpus.test_size=5"]
+    assert padding_command(["tiny", *sizes, "data.tokenizer.vocabulary_size=400", "--tokens", "200"]) == 0
+    printed = capsys.readouterr().out
+    assert "pairs; tokens with EOS" in printed
+    (chance, plan) = re.findall(r"^\| (?:random order|our plan) \| \d+ \| ([\d.]+)%", printed, re.M)
+    assert float(chance) > float(plan) > 0
 
 
 def test_the_gpu_script_needs_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

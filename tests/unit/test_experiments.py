@@ -32,6 +32,8 @@ SMALL = (
     *("data.batch_tokens=512", "decoding.batch_tokens=512", "trainer.accelerator=cpu"),
     # An untrained model doesn't end a sentence.
     *("decoding.max_ratio=0.1", "decoding.max_extra=4"),
+    # Compiled steps have tests of their own, and take a minute to compile.
+    "trainer.compile=false",
     # Ends after the first step, with the schedule of the whole run.
     "training.max_minutes=1e-6",
 )

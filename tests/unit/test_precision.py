@@ -1,13 +1,16 @@
-"""What ``auto`` means on each kind of device, and training with bfloat16 weights."""
+"""What ``auto`` means on each kind of device, training with bfloat16 weights, and the scale of float16's gradients."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from recambio import registry
 from recambio.config.schema import Trainer
@@ -16,8 +19,11 @@ from recambio.errors import InputError
 from recambio.experiment import precision
 from recambio.experiment.precision import chosen_precision
 from recambio.model import ModelSpec, StackSpec, Transformer
-from recambio.training.module import TranslationModule
+from recambio.training.callbacks import Checkpoints
+from recambio.training.module import StepBatch, TranslationModule
 from recambio.training.optimizers.base import ParameterGroups
+from tests.unit.test_training_step import SENTENCES, batch
+from tests.unit.test_training_step import module as step_module
 
 registry.load_builtins()
 
@@ -172,3 +178,63 @@ def test_the_statistics_inside_stay_float32(monkeypatch: pytest.MonkeyPatch) -> 
     ).loss.backward()
     assert hidden.dtype == torch.bfloat16
     assert seen == {"norm": {torch.float32}, "softmax": {torch.float32}}
+
+
+# ------------------------------------------------------------------------------------------------- float16 with a scale
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+class _Scaled(L.Callback):
+    """A run in 16-mixed of so many epochs of four steps, whose gradients overflow at first, and what its scaler knew as it began."""
+
+    def __init__(self, device: str, folder: Path, epochs: int, state: Path | None = None) -> None:
+        scaler = torch.amp.GradScaler(device, init_scale=2.0**20, growth_interval=100)
+        self.module = step_module(clip=1.0)
+        self.trainer = L.Trainer(
+            accelerator=device,
+            devices=1,
+            plugins=[MixedPrecision("16-mixed", device, scaler)],
+            callbacks=[self],
+            max_epochs=epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+        parts = [batch(SENTENCES, seed) for seed in range(4)]
+        steps = [StepBatch([p], p.source_tokens, p.target_tokens, 0) for p in parts]
+        self.trainer.fit(self.module, DataLoader(steps, batch_size=None), ckpt_path=state, weights_only=True)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.before = self.scaler
+
+    @property
+    def scaler(self) -> dict[str, Any]:
+        return dict(self.trainer.precision_plugin.state_dict())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_resumed_run_has_the_scale_that_it_had(device: str, tmp_path: Path) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("gpu: no CUDA device")
+    whole = _Scaled(device, tmp_path, epochs=4)
+    first = _Scaled(device, tmp_path, epochs=2)
+    Checkpoints(tmp_path).save_state(first.trainer)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert state["MixedPrecision"] == first.scaler
+    fresh = first.before
+    assert first.scaler["scale"] < fresh["scale"], "no gradient has overflowed"
+    assert first.scaler["_growth_tracker"] != 0, "and it has counted steps since"
+
+    resumed = _Scaled(device, tmp_path, epochs=4, state=tmp_path / "last.ckpt")
+    assert resumed.before == first.scaler
+    assert resumed.scaler == whole.scaler and resumed.trainer.global_step == whole.trainer.global_step == 16
+    for a, b in zip(resumed.module.parameters(), whole.module.parameters(), strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b)
+    untrained = step_module(clip=1.0)
+    assert any(
+        not torch.equal(a.cpu(), b) for a, b in zip(whole.module.parameters(), untrained.parameters(), strict=True)
+    ), "every step has overflowed"
