@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from tests.integration.conftest import phrases
 from tests.integration.test_training import kill_after_step, rows, same_weights
 
 
@@ -96,6 +97,31 @@ def test_the_mean_of_the_best_validations(recambio, project: Path) -> None:  # t
     assert weights["holds"] == "average"
     assert weights["averaged_steps"] == sorted(sorted(nll, key=lambda step: (nll[step], step))[:2])
     assert not list((run / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.slow  # unit/test_average.py does the same without the command line
+@pytest.mark.parametrize("average", ["{last: 3}", "{last: 0, best: 2}"], ids=["last", "best"])
+def test_a_killed_run_averages_the_validations_that_an_unbroken_one_does(  # type: ignore[no-untyped-def]
+    average: str, recambio, start, project: Path
+) -> None:
+    """Weights of before and of after the kill are in the mean, which scores what the run has written down of it."""
+    options = (*phrases(project, dev=6), "training.monitor=nll", f"training.average={average}")
+    run, whole = project / "runs" / "micro", project / "runs" / "whole"
+    assert recambio("train", "micro", *options, "--run", "runs/whole").returncode == 0
+    kill_after_step(start(*options), run, 34)
+    reached = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    resumed = recambio("train", "micro", "--resume", *options)
+    assert resumed.returncode == 0, resumed.stderr
+    manifests = [json.loads((r / "manifest.json").read_text())["weights"] for r in (run, whole)]
+    assert manifests[0] == manifests[1] and manifests[0]["holds"] == "average"
+    assert manifests[0]["averaged_steps"][0] <= reached < manifests[0]["averaged_steps"][-1]
+    assert same_weights(run, whole) and rows(run) == rows(whole)
+    scored = recambio("eval", "runs/micro", "--set", "test", "--checkpoint", "average", "--json")
+    assert scored.returncode == 0, scored.stderr
+    written = [json.loads((r / "eval" / "test.json").read_text())["sets"]["test"] for r in (run, whole)]
+    assert json.loads(scored.stdout)["sets"]["test"]["bleu"] == written[0]["bleu"] == written[1]["bleu"]
+    assert written[0]["chrf"] == written[1]["chrf"]
+    assert written[0]["bleu"]["score"] > 1, "a score of 0 would be the same of any weights"
 
 
 def test_a_moving_average_of_an_average_is_refused(recambio, project: Path) -> None:  # type: ignore[no-untyped-def]

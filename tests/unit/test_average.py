@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -238,6 +238,28 @@ def test_a_resumed_run_continues_weights_and_average_to_the_bit(tmp_path: Path) 
     for file in ("best.safetensors", "average.safetensors"):
         a, b = (load_file(tmp_path / f / file) for f in ("whole", "cut"))
         assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize(("keep", "average"), [("last", 5), ("best", 3)])
+def test_a_resumed_run_averages_the_validations_of_both_its_parts_to_the_bit(
+    keep: Literal["last", "best"], average: int, tmp_path: Path
+) -> None:
+    """Cut at a validation; what is averaged are weights of before and of after, and the mean scores the same."""
+    _, whole, _ = fitted(tmp_path / "whole", 12, average=average, keep=keep)
+    fitted(tmp_path / "cut", 8, average=average, keep=keep)
+    _, resumed, _ = fitted(tmp_path / "cut", 12, average=average, keep=keep, resume=True)
+    assert resumed.kept == whole.kept
+    assert whole.kept[0] <= 8 < whole.kept[-1] and len(whole.kept) == average, "else the cut shows nothing"
+    files = [kept.write_average() for kept in (whole, resumed)]
+    assert files[0].read_bytes() == files[1].read_bytes()  # type: ignore[union-attr]
+    scores = []
+    for file in files:
+        mean = module(None)
+        load_weights(mean.model, file)  # type: ignore[arg-type]
+        trainer = trainer_of(tmp_path, [])
+        trainer.validate(mean, datamodule=_Data(), verbose=False)
+        scores.append({k: float(v) for k, v in trainer.callback_metrics.items()})
+    assert scores[0] == scores[1] and "valid/nll" in scores[0]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import lightning as L
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.testing import assert_close
 
+from recambio import registry
+from recambio.components.attention.kernels import attend, split_heads
+from recambio.components.context import AttentionContext
+from recambio.components.positions.base import PositionalEncoding
+from recambio.data.store import StoreWriter, TokenStore
 from recambio.model import ModelSpec, StackSpec, Transformer
 from recambio.training.compilation import GRAPHS_A_LAYER, SPENT, Compilation, compile_layers, graphs
+from recambio.training.datamodule import TranslationData
+from recambio.training.module import EvaluationText, StepBatch, TranslationModule
+
+registry.load_builtins()
 
 V = 20
 N = 1
-SHAPES = [(3, 7, 6, True), (5, 4, 9, True), (4, 6, 6, False), (7, 3, 8, False), (1, 5, 4, False)]
+SPECIAL = {"pad_id": 0, "sos_id": 2, "eos_id": 3}
 
 
 @pytest.fixture(autouse=True)
@@ -39,20 +56,135 @@ def step(made: Transformer, rows: int, source: int, target: int, is_padded: bool
     hidden.sum().backward()
 
 
-def test_all_layers_stay_compiled_whatever_the_shapes() -> None:
-    made = model().train()
-    before = graphs()
-    budget = compile_layers(made, backend="eager")
-    assert budget == 2 * N * GRAPHS_A_LAYER
-    for shape in SHAPES:
-        step(made, *shape)
-    first = graphs() - before
-    for shape in SHAPES * 2:
-        step(made, *shape)
-    assert graphs() - before == first, "shapes that came before make no new graph"
-    assert 2 * N * 2 < first < budget
-    step(made, 9, 11, 10, True)
-    assert graphs() - before == first, "nor do new lengths"
+class Counting:
+    """A backend that compiles nothing: it counts graphs, and how often one runs."""
+
+    def __init__(self) -> None:
+        self.graphs = self.calls = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        self.graphs += 1
+
+        def run(*arguments: Any) -> Any:
+            self.calls += 1
+            return graph(*arguments)
+
+        return run
+
+
+def stored(folder: Path, split: str, size: int) -> tuple[TokenStore, list[str]]:
+    """Sentences of the embedded corpus, a token a word. Returns: the store, and the Spanish side."""
+    corpus = registry.CORPUS.create({"name": "embedded", "train_size": size, "dev_size": size, "test_size": 1})
+    pairs = list(corpus.read(split))
+    ids = [[[4 + zlib.crc32(w.encode()) % (V - 4) for w in t.split()] for t in (p.source, p.target)] for p in pairs]
+    folder.mkdir()
+    with StoreWriter(folder, V, has_text=False) as writer:
+        writer.add([i[0] for i in ids], [i[1] for i in ids], np.arange(size))
+        writer.finish({})
+    return TokenStore(folder), [p.target for p in pairs]
+
+
+class Moves(L.Callback):
+    """Moves the cursor, as :class:`recambio.training.callbacks.Checkpoints` does."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        trainer.datamodule.advance()  # type: ignore[attr-defined]
+
+
+class Watch(L.Callback):
+    """Micro-batches by shape, and the graphs there are after each epoch."""
+
+    def __init__(self, backend: Counting) -> None:
+        self.backend = backend
+        self.shapes: list[tuple[int, int, int, bool, bool]] = []
+        self.made: list[int] = []
+        self.validated: list[int] = []
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: StepBatch, batch_idx: int) -> None:
+        if batch.epoch == len(self.made):
+            self.made.append(0)
+        for part in batch.batches:
+            is_padded = part.source_mask is not None, part.target_positions is not None
+            self.shapes.append((*part.source.shape, part.decoder_input.shape[1], *is_padded))
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: StepBatch, _: int) -> None:
+        self.made[batch.epoch] = self.backend.graphs
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.validated.append(self.backend.calls)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        assert self.backend.calls == self.validated[-1], "a validation runs uncompiled"
+
+
+@pytest.mark.parametrize("precision", ["32", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
+def test_two_epochs_of_a_real_plan_stay_within_the_budget(precision: Any, tmp_path: Path) -> None:
+    """Every length of the embedded corpus, batches of one row, with and without padding, the last one of an epoch, validations that
+    translate in between: few graphs, no new one in the second epoch, and each layer of each pass runs as exactly one of them."""
+    (train, _), (dev, texts) = stored(tmp_path / "train", "train", 80), stored(tmp_path / "dev", "dev", 4)
+    data = TranslationData(train, dev, **SPECIAL, seed=1, batch_tokens=40, accumulate=2, valid_batch_tokens=40)
+    data.max_epochs = 2
+    made, backend = model(), Counting()
+    torch._dynamo.config.recompile_limit = 2  # what a larger model's layers would do to torch's own 8
+    budget = compile_layers(made, backend=backend)
+    watch, told = Watch(backend), Compilation(budget)
+    module = TranslationModule(
+        made,
+        registry.LOSS.create("label_smoothing", pad_id=SPECIAL["pad_id"]),
+        registry.OPTIMIZER.create("adamw"),
+        registry.SCHEDULE.create("constant"),
+        **SPECIAL,
+        seed=1,
+        search=registry.SEARCH.create("greedy"),
+        validation=EvaluationText(texts, lambda rows: [" ".join(map(str, row)) for row in rows]),
+        max_length=8,
+    )
+    trainer = L.Trainer(
+        accelerator="cpu",
+        precision=precision,
+        max_epochs=-1,
+        max_steps=data.steps(2, 1),
+        val_check_interval=4,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        logger=False,
+        callbacks=[Moves(), watch, told],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, datamodule=data)
+    rows, sources, targets, *padded = zip(*watch.shapes, strict=True)
+    assert 1 in rows and max(rows) > 1 and len({*sources}) > 5 and len({*targets}) > 5
+    assert all({*side} == {True, False} for side in padded), "with and without padding on each side"
+    assert len(watch.validated) > 3
+    assert backend.calls == 2 * N * len(watch.shapes), "a layer ran uncompiled, or in pieces"
+    assert watch.made[1] == watch.made[0], "the second epoch makes no new graph"
+    assert 2 * 2 * N <= watch.made[0] <= 4 * 2 * N and budget == GRAPHS_A_LAYER * 2 * N, (
+        "half of the budget is to spare"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_with_gradients_is_one_graph_for_any_length(dtype: torch.dtype) -> None:
+    """Which half precision on CPU otherwise asks for, and for rows that may attend to nothing."""
+    backend = Counting()
+    compiled = torch.compile(by_heads, backend=backend, dynamic=True, fullgraph=True)
+    for n_queries, n_keys in ((5, 7), (12, 9), (7, 20)):
+        mask = torch.ones(2, 1, n_queries, n_keys, dtype=torch.bool)
+        mask[1] = False
+        q, k, v = (torch.randn(2, n, 8, dtype=dtype, requires_grad=True) for n in (n_queries, n_keys, n_keys))
+        y = compiled(q, k, v, mask)
+        assert_close(y, by_heads(q, k, v, mask), rtol=0, atol=0)
+        assert not y[1].any()
+    assert backend.graphs == 1
+
+
+def by_heads(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    order = torch.zeros(1, 1, dtype=torch.int64)
+    context = AttentionContext(PositionalEncoding(), order, order, mask=mask, merged=mask)
+    return attend(split_heads(q, 2), split_heads(k, 2), split_heads(v, 2), context)
 
 
 def test_torchs_own_limit_would_leave_layers_uncompiled() -> None:

@@ -9,6 +9,9 @@ number of layers here, and what is used of it is counted and told.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import lightning as L
 import torch
 from rich.console import Console
@@ -27,12 +30,12 @@ def layers_of(model: Transformer) -> list[nn.Module]:
     return [*model.encoder.layers, *model.decoder.layers]
 
 
-def compile_layers(model: Transformer, backend: str = "inductor") -> int:
+def compile_layers(model: Transformer, backend: str | Callable[..., Any] = "inductor") -> int:
     """Compile the layers of a model, which happens at their first call.
 
     Args:
         model: The model.
-        backend: torch's, by name; ``eager`` traces only.
+        backend: One of torch's by name, of which ``eager`` traces only, or what takes a graph and inputs for it.
 
     Returns:
         The budget: how many graphs may be made before torch gives up.

@@ -58,7 +58,8 @@ def attend(
             f"`is_causal` needs as many queries as keys, but they are {n_queries} and {n_keys}; give a mask"
         )
     if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
-        if n_queries > _FEW_QUERIES or torch.is_grad_enabled():
+        # Gradients first: a compiler that is asked for the length makes a graph for each answer.
+        if torch.is_grad_enabled() or n_queries > _FEW_QUERIES:
             return _attend_products(q, k, v, mask, is_causal, scale, dropout)
         # A decoding step: products of a few rows each take longer in half precision than the casts and float32 together.
         with torch.autocast("cpu", enabled=False):
@@ -127,7 +128,8 @@ def _attend_products(
     empty = None
     if mask is not None and added is not None:
         empty = added.amax(-1, keepdim=True) == -torch.inf
-        if bool(empty.any()):  # on CPU asking costs nothing
+        # On CPU asking costs nothing, but a compiler would break the graph at the question.
+        if torch.compiler.is_compiling() or bool(empty.any()):
             added = added.masked_fill(empty, 0.0)
         else:
             empty = None
