@@ -4,8 +4,10 @@
 
 It writes the text, then runs `recambio data prepare` twice (the second finds all of it), a few steps of `recambio train`, and a whole
 epoch of the loader without a model, each in a process of its own. Of each it prints the time and the highest resident size (`VmHWM`),
-and how much of that was the process's own at most (`RssAnon`). The other pages are of the libraries, and of the memory-mapped token
-store, which the system takes back when it needs them.
+and how much of that was the process's own at most (`RssAnon`). The other pages are of files that it has mapped, libraries above all.
+
+With `--limit`, training and the loader come once more in a memory cgroup of so many MiB, where what the system keeps of files that they
+read counts as well, and with nothing of the token store kept at first. With `--keep`, the next call on the folder finds what is there.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -129,8 +132,51 @@ def status(pid: int) -> dict[str, int]:
     return {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
 
 
-def watched(what: str, command: Sequence[str], cache: Path, environment: dict[str, str], log: Path) -> None:
+@contextmanager
+def memory_group(
+    limit: int, listing: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> Iterator[Path]:
+    """A cgroup for processes that may have so many MiB together, removed in the end.
+
+    Raises:
+        SystemExit: None can be made here.
+    """
+    groups = [line.split(":", 2)[1:] for line in listing.read_text().splitlines()] if listing.exists() else []
+    old = [path for controllers, path in groups if "memory" in controllers.split(",")]
+    new = [path for controllers, path in groups if not controllers]
+    # Groups of version 2 that hold processes have no others with a limit within them, but beside them.
+    parents = [*(root / "memory" / p.lstrip("/") for p in old), *((root / p.lstrip("/")).parent for p in new)]
+    name = "memory.limit_in_bytes" if old else "memory.max"
+    group = (parents or [root])[0] / f"corpus_size-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        raise SystemExit(f"--limit: a memory cgroup can't be made here ({error})") from error
+    try:
+        if not (group / name).exists():
+            raise SystemExit(f"--limit: a memory cgroup can't be made here (the system gives {group} no {name})")
+        (group / name).write_text(str(limit << 20))
+        yield group
+    finally:
+        group.rmdir()
+
+
+def forget(folder: Path) -> None:
+    """Have the system keep nothing of a folder's files in memory."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def watched(
+    what: str, command: Sequence[str], cache: Path, environment: dict[str, str], log: Path, group: Path | None = None
+) -> None:
     """Run a command and print what it took, and what each stage of preparing took if it prepares."""
+    if group is not None:
+        forget(cache / "tokens")
+        command = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group / "cgroup.procs"), *command]
     began = since = time.perf_counter()
     done = set(_published(cache))
     resident = own = stage_own = 0
@@ -194,7 +240,8 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=20_000_000)
-    parser.add_argument("--folder", type=Path, help="a new folder; takes 0.6 KB a pair")
+    parser.add_argument("--folder", type=Path, help="a new folder, takes 0.6 KB a pair; or one that --keep left")
+    parser.add_argument("--limit", type=int, metavar="MIB", help="training and loader once more in so much memory")
     parser.add_argument("--loader", type=Path, metavar="CONFIG", help="only the epoch of the loader, on prepared data")
     parser.add_argument("--keep", action="store_true", help="leave the folder when done")
     arguments = parser.parse_args()
@@ -203,28 +250,45 @@ def main() -> None:
     if arguments.folder is None:
         parser.error("--folder is needed")
     folder: Path = arguments.folder.resolve()
+    config = folder / "big.yaml"
+    if folder.exists() and not config.is_file():
+        parser.error(f"--folder: {folder} exists, and holds no corpus that --keep left")
+    with ExitStack() as stack:
+        group = None if arguments.limit is None else stack.enter_context(memory_group(arguments.limit))
+        if not config.is_file():
+            make(folder, arguments.pairs)
+        rows(config, group, arguments.limit)
+    if not arguments.keep:
+        shutil.rmtree(folder)
+
+
+def make(folder: Path, pairs: int) -> None:
+    """Write the text, and then the config that says that it is whole."""
     folder.mkdir(parents=True)
     began = time.perf_counter()
-    planted = write(folder, arguments.pairs)
+    planted = write(folder, pairs)
     size = sum(path.stat().st_size for path in folder.glob("train.*"))
-    print(f"{arguments.pairs:,} pairs, {size / 1e9:.2f} GB of text, written in {time.perf_counter() - began:.0f} s")
-    config = folder / "big.yaml"
+    print(f"{pairs:,} pairs, {size / 1e9:.2f} GB of text, written in {time.perf_counter() - began:.0f} s")
+    print(f"planted: {json.dumps(planted)}")
     base = Path(__file__).resolve().parents[1] / "experiments" / "base.yaml"
-    config.write_text(CONFIG.format(base=base, root=folder))
-    cache = folder / "cache"
+    (folder / "big.yaml").write_text(CONFIG.format(base=base, root=folder))
+
+
+def rows(config: Path, group: Path | None, limit: int) -> None:
+    """Run everything and print the table."""
+    folder = config.parent
+    cache, log = folder / "cache", folder / "log.txt"
     environment = {**os.environ, "RECAMBIO_CACHE": str(cache)}
     run = [sys.executable, "-m", "recambio"]
-    log = folder / "log.txt"
+    train, epoch = [*run, "train", str(config)], [sys.executable, __file__, "--loader", str(config)]
     print("| | time | most resident | of it the process's own |\n| --- | --- | --- | --- |")
     watched("`recambio data prepare`", [*run, "data", "prepare", str(config)], cache, environment, log)
     watched("again", [*run, "data", "prepare", str(config)], cache, environment, log)
     os.chdir(folder)
-    watched("`recambio train`, 20 steps", [*run, "train", str(config)], cache, environment, log)
-    epoch = [sys.executable, __file__, "--loader", str(config)]
-    watched("a whole epoch of the loader, no model", epoch, cache, environment, log)
-    print(json.dumps(planted))
-    if not arguments.keep:
-        shutil.rmtree(folder)
+    for where in (None,) if group is None else (None, group):
+        what = "" if where is None else f", in a cgroup of {limit:,} MiB"
+        watched(f"`recambio train`, 20 steps{what}", train, cache, environment, log, where)
+        watched(f"a whole epoch of the loader, no model{what}", epoch, cache, environment, log, where)
 
 
 if __name__ == "__main__":

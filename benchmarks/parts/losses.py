@@ -71,12 +71,12 @@ def batches(split: str) -> list[Batch]:
     lengths = store.lengths("source"), store.lengths("target")
     if split != "train":
         planned = evaluation_plan(*lengths, batch_tokens=4096, rank=0, ranks=1)
-        return [collate(store, p, **special) for p in planned]
+        return [collate(store.read(p.indices), p, **special) for p in planned]
     plan = TrainingPlan(
         *lengths, data_hash=store.content_hash, seed=1, batch_tokens=BATCH_TOKENS, ranks=1, accumulate=1
     )
     steps = plan.iterate(Cursor(), 0)
-    return [collate(store, p, **special) for _ in range(STEPS) for p in next(steps).batches]
+    return [collate(store.read(p.indices), p, **special) for _ in range(STEPS) for p in next(steps).batches]
 
 
 def bigram() -> float:

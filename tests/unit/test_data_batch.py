@@ -28,7 +28,8 @@ def stored(folder: Path, rows: Rows) -> TokenStore:
 
 def batch_of(store: TokenStore, planned: PlannedBatch | list[int]) -> Batch:
     indices = np.array(planned) if isinstance(planned, list) else planned
-    return collate(store, indices, pad_id=PAD, sos_id=SOS, eos_id=EOS)
+    rows = store.read(indices.indices if isinstance(indices, PlannedBatch) else indices)
+    return collate(rows, indices, pad_id=PAD, sos_id=SOS, eos_id=EOS)
 
 
 @given(rows=st.lists(st.tuples(ROW, ROW), min_size=1, max_size=6), data=st.data())

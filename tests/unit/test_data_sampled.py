@@ -329,7 +329,7 @@ def test_data_prepare_says_what_it_gives(
     run(loaded(corpus=corpus, tokenizer=vocabulary, regularization={"alpha": 0.2}))
     line = next(line for line in capsys.readouterr().out.splitlines() if "sampled" in line)
     (folder,) = (tmp_path / "sampled").iterdir()
-    source, target = (f"{len(TokenStore(folder).tokens(side)):,}" for side in SIDES)
+    source, target = (f"{TokenStore(folder).n_tokens(side):,}" for side in SIDES)
     assert line == (
         f"  segmentations sampled with alpha 0.2: {source} source and {target} target tokens in the first epoch; "
         "0 pairs too long for it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from recambio.data.parts import Ints
 from recambio.data.plan import PlannedBatch
-from recambio.data.store import TokenStore
 from recambio.data.tokenizers.base import Side
+from recambio.data.tokenizers.sampling import Rows
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Batch:
 
 
 def collate(
-    store: TokenStore,
+    rows: Mapping[Side, Rows],
     planned: PlannedBatch | Ints,
     *,
     pad_id: int,
@@ -78,7 +79,7 @@ def collate(
     """Sentences of a store as a batch.
 
     Args:
-        store: Where the ids are.
+        rows: What :meth:`~recambio.data.store.TokenStore.read` gave for them.
         planned: Which sentences: a batch of a plan, or plain indices; at least one.
         pad_id: Fills rows on the right.
         sos_id: Starts each target.
@@ -88,8 +89,8 @@ def collate(
         indices, weight = planned.indices, planned.weight
     else:
         indices, weight = planned, 1.0
-    source, source_real = _padded(store, "source", indices, 0, pad_id, eos_id)
-    target, target_real = _padded(store, "target", indices, 1, pad_id, eos_id)
+    source, source_real = _padded(rows["source"], 0, pad_id, eos_id)
+    target, target_real = _padded(rows["target"], 1, pad_id, eos_id)
     target[:, 0] = sos_id
     tokens = int(np.count_nonzero(target_real))
     return Batch(
@@ -104,18 +105,14 @@ def collate(
     )
 
 
-def _padded(
-    store: TokenStore, side: Side, indices: Ints, shift: int, pad_id: int, eos_id: int
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _padded(found: Rows, shift: int, pad_id: int, eos_id: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Rows of ids that end with EOS, from column ``shift`` on, and where they are real, that column being the first."""
-    offsets = store.offsets(side)
-    starts = offsets[indices]
-    lengths = offsets[indices + 1] - starts
+    lengths = found.lengths
     columns = np.arange(int(lengths.max()) + 1)
     real = columns <= lengths[:, None]
     is_token = columns < lengths[:, None]
-    rows = np.full((len(indices), len(columns) + shift), pad_id, np.int64)
+    rows = np.full((len(lengths), len(columns) + shift), pad_id, np.int64)
     body = rows[:, shift:]
-    body[is_token] = store.tokens(side)[(starts[:, None] + columns)[is_token]]
-    body[np.arange(len(indices)), lengths] = eos_id
+    body[is_token] = found.tokens
+    body[np.arange(len(lengths)), lengths] = eos_id
     return rows, real

@@ -175,7 +175,8 @@ class SampledStores:
     def _build(self, aside: Path, epoch: int, progress: Callable[[int, int], None] | None) -> None:
         places: NDArray[np.int64] = np.memmap(self.text / PLACES, np.int64, mode="r")
         is_kept = np.zeros(len(places), bool)
-        is_kept[np.searchsorted(places, self.plain.places)] = True  # both ascend
+        plain_places = self.plain.places
+        is_kept[np.searchsorted(places, plain_places)] = True  # both ascend
         samplers = self._samplers()
         size = max(self.tokenizer.source_vocabulary_size, self.tokenizer.target_vocabulary_size)
         files = {side: read_lines(self.text / f"{side}.txt") for side in SIDES}
@@ -191,8 +192,10 @@ class SampledStores:
                     rows[side] = samplers[side].sample(lines, keys)
                 fits = np.maximum(rows["source"].lengths, rows["target"].lengths) < self.sampling.limit
                 too_long += int(np.count_nonzero(~fits))
-                source, target = (self._plain_unless(fits, side, rows[side], first) for side in SIDES)
-                writer.add_rows(source, target, self.plain.places[first : first + len(fits)])
+                if not fits.all():
+                    plain = self.plain.read(np.arange(first, first + len(fits)))
+                    rows = {side: _either(fits, rows[side], plain[side]) for side in SIDES}
+                writer.add_rows(rows["source"], rows["target"], plain_places[first : first + len(fits)])
                 if progress is not None:
                     progress(start + len(kept), len(places))
             writer.finish({"epoch": epoch, "too_long": too_long})
@@ -203,12 +206,11 @@ class SampledStores:
             return dict.fromkeys(SIDES, self.tokenizer.sampler("source", strength))
         return {side: self.tokenizer.sampler(side, strength) for side in SIDES}
 
-    def _plain_unless(self, fits: NDArray[np.bool_], side: Side, rows: Rows, first: int) -> Rows:
-        """Rows with those that don't fit replaced by those of the plain store, from sentence ``first`` on."""
-        if fits.all():
-            return rows
-        offsets = self.plain.offsets(side)[first : first + len(fits) + 1]
-        plain = self.plain.tokens(side)[offsets[0] : offsets[-1]]
-        starts = np.where(fits, np.cumsum(rows.lengths) - rows.lengths, len(rows.tokens) + offsets[:-1] - offsets[0])
-        lengths = np.where(fits, rows.lengths, np.diff(offsets))
-        return Rows(np.concatenate([rows.tokens, plain])[runs(starts, lengths)], lengths)
+
+def _either(is_first: NDArray[np.bool_], first: Rows, second: Rows) -> Rows:
+    """Each sentence out of one of two segmentations."""
+    starts = np.cumsum(first.lengths) - first.lengths
+    second_starts = len(first.tokens) + np.cumsum(second.lengths) - second.lengths
+    lengths = np.where(is_first, first.lengths, second.lengths)
+    tokens = np.concatenate([first.tokens, second.tokens])
+    return Rows(tokens[runs(np.where(is_first, starts, second_starts), lengths)], lengths)

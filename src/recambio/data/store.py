@@ -1,17 +1,20 @@
-"""The token store: a split's ids in memory-mapped files, so that memory doesn't grow with the corpus.
+"""The token store: a split's ids in files of which only the sentences in use are in memory.
 
 A folder holds, for each side, the ids of all sentences one after another (``.tokens``, 16 bits each if the vocabulary allows)
 and where each sentence starts (``.offsets``, 64 bits, one more than there are sentences). Ids are plain: no start, no end.
+
+Files are read, not mapped: pages that a mapping has touched count as the process's until the system takes them back, and come one by
+one from the disk where it has. What is read is copied out of the system's cache, in few large reads if many sentences are wanted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
-from collections.abc import Mapping, Sequence
-from itertools import chain
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -19,8 +22,9 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from recambio.data.parts import Ints
 from recambio.data.tokenizers.base import SIDES, Side
-from recambio.data.tokenizers.sampling import Rows
+from recambio.data.tokenizers.sampling import Rows, runs
 from recambio.errors import RunError
 from recambio.files import write_text
 
@@ -31,6 +35,11 @@ DESCRIPTION = "store.json"
 PROGRESS = "progress.json"
 
 _OFFSET = np.dtype("<i8")
+# The most that is read at once, in bytes, and what is read along rather than left out between two sentences: a read of its own takes
+# as long as copying about this much.
+_BLOCK = 1 << 20
+_GAP = 16 << 10
+_CHUNK = 1 << 19
 
 
 def token_type(vocabulary_size: int) -> np.dtype[Any]:
@@ -190,15 +199,16 @@ class StoreWriter:
 
 
 class TokenStore:
-    """A split's sentence pairs as ids, memory-mapped.
+    """A split's sentence pairs as ids, on the disk.
 
-    Opening costs the same for a thousand pairs and for a hundred million. Copies for worker processes carry the path alone.
+    Opening costs the same for a thousand pairs and for a hundred million. Copies for worker processes carry the path alone; those that
+    a fork made may read at the same time.
 
     Args:
         folder: A folder that a :class:`StoreWriter` completed.
 
     Raises:
-        RunError: It is incomplete or of another format.
+        RunError: It is incomplete or of another format; also later, when a file turns out to have been cut since.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -210,12 +220,13 @@ class TokenStore:
         self.about: dict[str, Any] = description["about"]
         self.has_text: bool = description["has_text"]
         self._sentences: int = description["sentences"]
-        dtype = np.dtype(description["dtype"])
-        self._mappings: list[mmap.mmap] = []
-        self._tokens = {side: self._mapped(f"{side}.tokens", dtype) for side in SIDES}
-        self._offsets = {side: self._mapped(f"{side}.offsets", _OFFSET) for side in SIDES}
-        self.places: NDArray[np.int64] = self._mapped("places", _OFFSET)
-        """Where each pair stood in the corpus as read, from 0."""
+        self._dtype = np.dtype(description["dtype"])
+        self._sizes: dict[str, int] = description["sizes"]
+        # They stay open, so that a store can be removed while it is read.
+        self._files: dict[str, int] = {}
+        weakref.finalize(self, _close, self._files)
+        for name in ("places", *(f"{side}.{kind}" for side in SIDES for kind in ("tokens", "offsets"))):
+            self._files[name] = os.open(folder / name, os.O_RDONLY)
 
     def __reduce__(self) -> tuple[type[TokenStore], tuple[Path]]:
         return type(self), (self.folder,)
@@ -228,28 +239,33 @@ class TokenStore:
         """Whether the folder holds a whole store of this format."""
         return _description(folder) is not None
 
-    def tokens(self, side: Side) -> NDArray[Any]:
-        """All ids of a side, one sentence after another."""
-        return self._tokens[side]
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Where each pair stood in the corpus as read, from 0; read anew each time."""
+        return self._slice("places", _OFFSET, 0, self._sentences)
 
-    def offsets(self, side: Side) -> NDArray[np.int64]:
-        """Where each sentence starts in :meth:`tokens`; (sentences + 1,)."""
-        return self._offsets[side]
+    def n_tokens(self, side: Side) -> int:
+        """Number of ids of a side, without starts and ends."""
+        size = self._sizes[f"{side}.tokens"]
+        return size // int(self._dtype.itemsize)
 
     def lengths(self, side: Side) -> NDArray[np.int32]:
         """Number of ids of each sentence, without start and end; (sentences,)."""
-        offsets = self._offsets[side]
         lengths = np.empty(self._sentences, np.int32)
-        np.subtract(offsets[1:], offsets[:-1], out=lengths, casting="unsafe")
+        for start in range(0, self._sentences, _CHUNK):
+            here = lengths[start : start + _CHUNK]
+            offsets = self._slice(f"{side}.offsets", _OFFSET, start, start + len(here) + 1)
+            np.subtract(offsets[1:], offsets[:-1], out=here, casting="unsafe")
         return lengths
 
-    def release(self) -> None:
-        """Let go of the pages that were read, which else count as resident until the system wants them for something else.
-
-        They stay in the system's cache, and come back from there when they are read again.
-        """
-        for mapping in self._mappings:
-            mapping.madvise(mmap.MADV_DONTNEED)
+    def read(self, indices: Ints) -> dict[Side, Rows]:
+        """The ids of sentences on both sides, in the order in which they are named; each may be named several times."""
+        # They are read in the order of the store.
+        order = np.argsort(indices)
+        ascending = indices[order].astype(np.int64)
+        if len(indices) and not 0 <= ascending[0] <= ascending[-1] < self._sentences:
+            raise IndexError(f"sentences {ascending[0]} to {ascending[-1]} of {self._sentences}")
+        return {side: self._read(side, ascending, order) for side in SIDES}
 
     def source(self, index: int) -> NDArray[Any]:
         """The source ids of a sentence, without special ones."""
@@ -282,16 +298,63 @@ class TokenStore:
     def _row(self, side: Side, index: int) -> NDArray[Any]:
         if not -self._sentences <= index < self._sentences:
             raise IndexError(f"sentence {index} of {self._sentences}")
-        start, end = self._offsets[side][index % self._sentences :][:2]
-        return self._tokens[side][start:end]
+        index %= self._sentences
+        start, end = self._slice(f"{side}.offsets", _OFFSET, index, index + 2).tolist()
+        return self._slice(f"{side}.tokens", self._dtype, start, end)
 
-    def _mapped(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
-        with (self.folder / name).open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                return np.empty(0, dtype)  # An empty file can't be mapped.
-            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._mappings.append(mapping)
-        return np.frombuffer(mapping, dtype)
+    def _read(self, side: Side, ascending: NDArray[np.int64], order: Ints) -> Rows:
+        """The ids of sentences, of which the i-th that is read comes to stand in place ``order[i]``."""
+        starts, ends = np.empty((2, len(order)), np.int64)
+        for here, block in self._blocks(f"{side}.offsets", _OFFSET, ascending, ascending + 2):
+            at = ascending[here] - ascending[here.start]
+            starts[here], ends[here] = block[at], block[at + 1]
+        wanted = ends - starts
+        lengths = np.empty_like(wanted)
+        lengths[order] = wanted
+        tokens = np.empty(int(lengths.sum()), self._dtype)
+        into = (np.cumsum(lengths) - lengths)[order]
+        for here, block in self._blocks(f"{side}.tokens", self._dtype, starts, ends):
+            tokens[runs(into[here], wanted[here])] = block[runs(starts[here] - starts[here.start], wanted[here])]
+        return Rows(tokens, lengths)
+
+    def _blocks(
+        self, name: str, dtype: np.dtype[Any], starts: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Runs of entries of a file that ascend: which of them are in a block, and the file from the first's start to the last's end.
+
+        A block is overwritten by the next.
+        """
+        if not len(starts):
+            return
+        block = _BLOCK // dtype.itemsize
+        is_cut = starts[1:] - ends[:-1] > _GAP // dtype.itemsize
+        is_cut |= np.diff(starts // block) > 0
+        cuts = np.concatenate([[0], np.flatnonzero(is_cut) + 1, [len(starts)]])
+        firsts, lasts = starts[cuts[:-1]], ends[cuts[1:] - 1]
+        buffer = np.empty(int((lasts - firsts).max()), dtype)
+        for (a, b), first, last in zip(pairwise(cuts.tolist()), firsts.tolist(), lasts.tolist(), strict=True):
+            here = buffer[: last - first]
+            self._fill(name, here, first)
+            yield slice(a, b), here
+
+    def _slice(self, name: str, dtype: np.dtype[Any], start: int, end: int) -> NDArray[Any]:
+        found = np.empty(end - start, dtype)
+        self._fill(name, found, start)
+        return found
+
+    def _fill(self, name: str, into: NDArray[Any], start: int) -> None:
+        """Read a file from entry ``start`` on; no position in it is shared with other threads and processes."""
+        left, at = into.view(np.uint8).data, start * into.itemsize
+        while len(left):
+            count = os.preadv(self._files[name], [left], at)
+            if not count:
+                raise RunError(f"{self.folder / name}: has been cut short; prepare the data again")
+            left, at = left[count:], at + count
+
+
+def _close(files: Mapping[str, int]) -> None:
+    for file in files.values():
+        os.close(file)
 
 
 def _description(folder: Path) -> dict[str, Any] | None:

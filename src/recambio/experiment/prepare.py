@@ -78,7 +78,7 @@ def run(config: Config) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for split, store in result.stores.items():
         report = result.reports[split]
-        source, target = (int(store.offsets(side)[-1]) for side in SIDES)
+        source, target = map(store.n_tokens, SIDES)
         console.print(f"{split}: {len(store):,} pairs, {source:,} source and {target:,} target tokens")
         if split == "train" and result.sampled is not None:
             _print_sampled(console, result.sampled)
@@ -102,7 +102,7 @@ def run(config: Config) -> None:
 
 def _print_sampled(console: Console, sampled: SampledStores) -> None:
     store, how = sampled.store(0), sampled.sampling
-    source, target = int(store.lengths("source").sum()), int(store.lengths("target").sum())
+    source, target = map(store.n_tokens, SIDES)
     text = f"  segmentations sampled with {how.option} {how.strength:g}: {source:,} source and {target:,} target tokens"
     console.print(f"{text} in the first epoch; {store.about['too_long']:,} pairs too long for it", markup=False)
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from recambio.data.batch import Batch, collate
 from recambio.data.parts import Ints, Part
-from recambio.data.plan import Cursor, PlannedBatch, TrainingPlan, evaluation_plan
+from recambio.data.plan import Cursor, PlannedBatch, Step, TrainingPlan, evaluation_plan
 from recambio.data.sampled import SampledStores
 from recambio.data.store import TokenStore
+from recambio.data.tokenizers.base import SIDES
+from recambio.data.tokenizers.sampling import Rows
 from recambio.training.module import StepBatch
 
 _BEGINNING = Cursor()
+# An epoch's sentences stand anywhere in the store. They are read ahead, so many at a time that a pass over the store finds several in each
+# of its pages: a sixteenth of the store, which takes 6 bytes a pair of the corpus, or this many sentences if that is more.
+_PASSES = 16
+_READ_AHEAD = 1 << 17
 
 
 class _Steps(IterableDataset[StepBatch]):
@@ -33,13 +41,41 @@ class _Steps(IterableDataset[StepBatch]):
             if cursor.epoch != entered:
                 self.data.enter(cursor)
                 entered = cursor.epoch
-            step = self.plan.step(cursor, self.rank)
-            store = self.data.store(step.epoch)
-            batches = [self.data.collated(store, b) for b in step.batches]
-            yield StepBatch(batches, step.source_tokens, step.target_tokens, step.epoch)
-            cursor = step.cursor_after
+            steps = self._ahead(cursor)
+            cursor = steps[-1].cursor_after
+            yield from self._read(steps)
         # Lightning fetches one step more than it trains; an exhausted loader would end an epoch of its own.
         yield StepBatch([], 0, 0, cursor.epoch)
+
+    def _ahead(self, cursor: Cursor) -> list[Step]:
+        """The steps whose sentences are read together, all of the cursor's epoch."""
+        enough = max(_READ_AHEAD, len(self.data.train) // _PASSES)
+        steps = [self.plan.step(cursor, self.rank)]
+        count = 0
+        while (cursor := steps[-1].cursor_after).epoch == steps[0].epoch:
+            count += sum(len(batch.indices) for batch in steps[-1].batches)
+            if count >= enough:
+                break
+            steps.append(self.plan.step(cursor, self.rank))
+        return steps
+
+    def _read(self, steps: list[Step]) -> Iterator[StepBatch]:
+        planned = [batch for step in steps for batch in step.batches]
+        rows = self.data.store(steps[0].epoch).read(np.concatenate([batch.indices for batch in planned]))
+        ends = np.cumsum([len(batch.indices) for batch in planned])
+        parts = {side: _cut(rows[side], ends) for side in SIDES}
+        for step in steps:
+            batches = [
+                collate({side: next(parts[side]) for side in SIDES}, b, **self.data.special) for b in step.batches
+            ]
+            yield StepBatch(batches, step.source_tokens, step.target_tokens, step.epoch)
+
+
+def _cut(rows: Rows, ends: Ints) -> Iterator[Rows]:
+    """The sentences up to each of some numbers of them."""
+    tokens = np.append(0, np.cumsum(rows.lengths))[np.append(0, ends)].tolist()
+    for (a, b), (first, last) in zip(pairwise([0, *ends.tolist()]), pairwise(tokens), strict=True):
+        yield Rows(rows.tokens[first:last], rows.lengths[a:b])
 
 
 class TimedLoader(DataLoader[StepBatch]):
@@ -124,7 +160,7 @@ class TranslationData(L.LightningDataModule):
 
     def collated(self, store: TokenStore, planned: PlannedBatch) -> Batch:
         """A planned batch as tensors."""
-        return collate(store, planned, **self.special)
+        return collate(store.read(planned.indices), planned, **self.special)
 
     def plan(self, ranks: int) -> TrainingPlan:
         """The plan for this many ranks."""
@@ -140,7 +176,6 @@ class TranslationData(L.LightningDataModule):
                 parts=self.parts,
                 lengths=None if self.sampled is None else self._lengths,
             )
-            self.train.release()
             if self.target_tokens is not None:
                 self._plan.aim_at(self.target_tokens)
         return self._plan
