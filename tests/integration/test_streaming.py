@@ -127,7 +127,7 @@ def test_several_devices_score_what_one_scores(run: Path, project: Path, recambi
     assert json.loads(out)["sets"]["in"]["n"] == n
     assert [line.split(": ")[:2] for line in said.splitlines()] == [
         ["warning", "stuck.py"],
-        ["warning", f"line {n}"],
+        ["warning", f"in, line {n}"],
     ], "each is said once"
 
 
