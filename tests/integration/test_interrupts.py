@@ -129,13 +129,14 @@ import ctypes
 from recambio import interrupts
 interrupts.GRACE = 0.2
 with interrupts.answered(), interrupts.advising(lambda: "go on"):
-    open({str(busy)!r}, "w").close()
     libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
-    for _ in range(2):  # the second waits for ever, whatever signal comes
-        libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+    open({str(busy)!r}, "w").close()
+    libc.pthread_mutex_lock(mutex)  # waits for ever, whatever signal comes
 """
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
     until(busy.is_file, process)
+    time.sleep(0.5)  # from the file to the call
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (130, b"interrupted: go on\n")

@@ -54,7 +54,7 @@ def test_everything_is_counted_in_optimiser_steps(recambio, project: Path) -> No
 EMA = ("training.average={last: 0, ema: 0.8}",)
 
 
-@pytest.mark.parametrize("when", [5, 25])
+@pytest.mark.parametrize("when", [pytest.param(5, marks=pytest.mark.slow), 25])
 def test_a_killed_run_with_a_moving_average_ends_with_the_same_weights(  # type: ignore[no-untyped-def]
     when: int, recambio, start, unbroken, project: Path
 ) -> None:
@@ -242,6 +242,7 @@ def test_a_batch_in_target_tokens_is_the_same_on_two_processes(recambio, project
     assert a == b and a[8] / 8 == pytest.approx(manifests[0]["step_tokens"], rel=0.1)
 
 
+@pytest.mark.slow
 def test_checkpointed_activations_train_the_same_weights_on_two_processes(  # type: ignore[no-untyped-def]
     recambio, project: Path
 ) -> None:

@@ -187,6 +187,7 @@ def by_heads(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     return attend(split_heads(q, 2), split_heads(k, 2), split_heads(v, 2), context)
 
 
+@pytest.mark.slow
 def test_torchs_own_limit_would_leave_layers_uncompiled() -> None:
     """What the budget is for: if torch raises its limit, or shares graphs between layers, it can go."""
     made = model(5).train()
