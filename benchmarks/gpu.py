@@ -178,7 +178,7 @@ def measure(
     size: Size, tokens: int, device: torch.device, modes: Sequence[bool], n_rounds: int, steps: int
 ) -> tuple[list[Measured], float, dict[str, Run]]:
     """Time all rows turn by turn. Returns: the rows, the rate of a plain product in the same rounds, and what was timed, by name."""
-    uniform = uniform_work(size, tokens, steps, device)
+    uniform, padded = uniform_work(size, tokens, steps, device), padded_work(size, tokens, steps, device)
     work: dict[str, Work] = {}
     runs: dict[str, Run] = {}
     for positions in POSITIONS:
@@ -188,7 +188,7 @@ def measure(
             runs[name] = steps_of(contender, uniform)
             if positions != POSITIONS[0]:
                 continue
-            for made, batches in padded_work(size, tokens, steps, device).items():
+            for made, batches in padded.items():
                 work[name := f"{made}, {mode_name(is_compiled)}"] = batches
                 runs[name] = steps_of(contender, batches)
     product, operations = product_rate(device, 8192 if device.type == "cuda" else 256)
