@@ -557,7 +557,7 @@ def raw_configs(draw: st.DrawFn) -> dict[str, Any]:
     )  # fmt: skip
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(raw=raw_configs())
 def test_what_is_saved_loads_back_to_the_same_values(
     raw: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
@@ -575,7 +575,7 @@ def test_what_is_saved_loads_back_to_the_same_values(
 awkward = st.sampled_from(["${seed}", "\\${x}", "no", "1e-5", "???", "~", "1_0", "12:30", "<<", "=", "2020-01-01"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(value=st.one_of(texts, st.floats(allow_nan=False), awkward))
 def test_any_text_or_number_survives_saving(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("saved") / "a.yaml"
@@ -584,7 +584,7 @@ def test_any_text_or_number_survives_saving(value: Any, tmp_path_factory: pytest
     assert source.interpolate(layer.values) == ({"x": value, "l": [value]}, [])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_overriding_a_leaf_with_its_own_value_changes_nothing_but_the_origin(data: st.DataObject) -> None:
     first = config.from_dict({"training": {"max_steps": 5}, "model": {"encoder": {"attention": "grouped_query"}}})

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import recambio.data  # noqa: F401
@@ -54,7 +54,6 @@ def reading(path: Path, split: str = "train", **options: Any) -> tuple[list[Pair
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(pairs=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6))
-@settings(deadline=None)  # files, and a library that wakes up
 def test_pairs_come_back_as_they_were_written(
     name: str, pairs: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import recambio.data  # noqa: F401
@@ -54,7 +54,6 @@ def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 @given(pairs=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
-@settings(deadline=None)
 def test_pairs_come_back_as_they_were_written(
     pairs: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

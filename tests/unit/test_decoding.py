@@ -101,7 +101,7 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_translation(normalize: str, a
             assert hypothesis.is_finished
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 9))
 def test_a_beam_of_one_is_greedy(seed: int, limit: int) -> None:
     scorer = TableScorer(seed)
@@ -113,7 +113,7 @@ def test_a_beam_of_one_is_greedy(seed: int, limit: int) -> None:
         assert a[0].log_probability == pytest.approx(b[0].log_probability, abs=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from(["greedy", "beam"]))
 def test_scores_are_those_of_the_tokens_and_limits_hold(seed: int, width: int, name: str) -> None:
     scorer = TableScorer(seed, sharpness=0.7)

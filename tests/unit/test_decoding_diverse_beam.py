@@ -17,7 +17,7 @@ def diverse(**options):  # type: ignore[no-untyped-def]
     return SEARCH.create({"name": "diverse_beam", **options})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 5),

@@ -40,7 +40,7 @@ def test_the_utility_of_every_pair_is_sacrebleus(utility: str) -> None:
     np.testing.assert_allclose(ours, one_by_one(utility, SENTENCES, SENTENCES[::-1]), rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.sampled_from(["chrf", "bleu"]),
     st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), min_size=1, max_size=5),

@@ -283,7 +283,7 @@ def test_the_option(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
     assert building.build_scorer(model_with(), Words(), "bf16").eos_id == EOS  # type: ignore[arg-type]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=st.integers(1, 4), vocabulary=st.integers(1000, 3000), k=st.integers(1, 12), seed=st.integers(0, 10**6))
 def test_the_best_tokens_are_the_best(rows: int, vocabulary: int, k: int, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
@@ -297,7 +297,7 @@ def test_the_best_tokens_are_the_best(rows: int, vocabulary: int, k: int, seed: 
     assert all(len(set(row)) == k for row in tokens.tolist())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=5), min_size=1, max_size=4))
 def test_children_stand_where_their_parents_stood(rows: list[list[int]]) -> None:
     parents = torch.tensor(rows)

@@ -101,7 +101,7 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_that_holds_the_phrases(name: 
             assert h.log_probability == pytest.approx(scorer.log_probability(0, [*tokens, EOS]), abs=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from(["width", "exact"]), st.integers(1, 9))
 def test_without_phrases_it_is_the_beam(seed: int, width: int, stop: str, limit: int) -> None:
     """Beside a source that has some, too."""
@@ -115,7 +115,7 @@ def test_without_phrases_it_is_the_beam(seed: int, width: int, stop: str, limit:
     assert mixed[:4] == wanted
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(list(SPELLED)),
     st.lists(st.lists(st.text("ab .", min_size=1, max_size=5).map(str.strip).filter(bool), max_size=3), min_size=4, max_size=4),
@@ -147,7 +147,7 @@ def test_what_ends_holds_every_phrase(name: str, phrases: list[list[str]], seed:
 PIECES = ["", "?", " ", " a", "a", "b", " b", "ab", " ab a", "ñ", "ñb", ",", "¿", "¿a", "-", "A", "_", " ⁇ "]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text("ab ñ,-¿_", min_size=1, max_size=5).map(str.strip).filter(bool),
     st.lists(st.integers(UNK + 1, len(PIECES) - 1), max_size=9),

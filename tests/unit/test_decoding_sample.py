@@ -101,7 +101,7 @@ def test_a_nucleus_may_hold_most_of_a_large_vocabulary(sharpness: float) -> None
     assert {v for v in nucleus if p[v] > 1e-4} <= set(drawn.tolist())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 6))
 def test_the_most_probable_token_alone_is_greedy(seed: int, limit: int) -> None:
     scorer, sources = TableScorer(seed), [[i] for i in range(4)]
@@ -111,7 +111,7 @@ def test_the_most_probable_token_alone_is_greedy(seed: int, limit: int) -> None:
             assert a[0].tokens == b[0].tokens and a[0].is_finished == b[0].is_finished
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(2, 6), st.integers(3, 9))
 def test_a_sample_is_fixed_by_seed_source_and_number(seed: int, fewer: int, limit: int) -> None:
     """More samples begin with the same; longer limits only let them go on; another seed gives others."""

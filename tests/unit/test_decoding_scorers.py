@@ -139,7 +139,7 @@ def spelled(tokens: Sequence[int]) -> str:
 PIECES = [" ", " a", "a", "b", " b", "ab", " ab a", "ñ", "ñb", ",", "¿", "¿a", "-", "A", " B"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.text("ab ñ,-", min_size=1, max_size=4).map(str.strip).filter(bool), min_size=1, max_size=3),
     st.lists(st.integers(0, len(PIECES) - 1), max_size=8),

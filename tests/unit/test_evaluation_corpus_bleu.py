@@ -30,7 +30,7 @@ def toy(n: int, seed: int) -> tuple[list[str], list[str]]:
     return hypotheses, references
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(0, 40), seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 40), max_size=8), data=st.randoms()
 )

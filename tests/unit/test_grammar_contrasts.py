@@ -52,7 +52,7 @@ def references() -> dict[str, str]:
     return {pair.source: pair.target for pair in pairs}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 2**32), st.sampled_from(["train", "test", "recombination", "length"]))
 def test_nothing_wrong_equals_a_reference(seed: int, split: str) -> None:
     right_somewhere = set(references().values())

@@ -312,7 +312,7 @@ def test_a_part_in_a_place_it_can_t_take_is_named() -> None:
         Transformer(spec(d_model=18))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_any_history_of_selections_equals_the_full_pass(data: st.DataObject) -> None:
     """Random sequences of steps and selections on a tiny model."""

@@ -156,7 +156,7 @@ class _Lists:
             row.extend(new.unbind(1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_a_cache_is_a_list_of_tokens_per_row(data: st.DataObject) -> None:
     def fresh(rows: int) -> tuple[KeyValueCache, _Lists]:

@@ -149,7 +149,7 @@ def test_qk_norm_normalises_before_it_rotates(site: str, groups: int) -> None:
     close(part(x, memory, context), output(part, attended(q, k, v, allowed, DH**-0.5)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(-2, 2), st.floats(-2, 2))
 def test_how_large_the_weights_of_queries_and_keys_are_does_not_matter(of_q: float, of_k: float) -> None:
     torch.manual_seed(0)
@@ -330,7 +330,7 @@ def test_a_window_keeps_a_bias_and_its_gradient() -> None:
     assert bool((gradient[0, 0] != 0).eq(near).all())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_a_token_reaches_exactly_as_far_as_the_window(data: st.DataObject) -> None:
     torch.manual_seed(0)

@@ -185,7 +185,7 @@ def in_turn(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(states[1:], dim=1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     rows=st.integers(1, 3), length=st.integers(1, 40), seed=st.integers(0, 1000), power=st.sampled_from([0.1, 1, 300])
 )

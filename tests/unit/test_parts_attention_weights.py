@@ -391,7 +391,7 @@ def test_talking_heads_start_as_multi_head(site: str) -> None:
     assert talking.no_weight_decay() == {"mix_scores", "mix_weights"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     alpha=st.sampled_from([1.5, 2.0]),
     scores=st.lists(st.floats(-30, 30), min_size=1, max_size=12),

@@ -682,7 +682,7 @@ def test_dlcl_starts_as_the_mean_of_all_before() -> None:
     assert [p.tolist() for p in block.weights] == [pytest.approx([1 / n] * n) for n in range(1, 6)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data())
 def test_dlcl_with_one_hot_weights_is_a_chain_of_the_chosen_layers(data: st.DataObject) -> None:
     """A layer reads just what its weights point at; pointing at the last one each time is the plain chain."""
@@ -735,7 +735,7 @@ def test_sublayers_take_turns_in_reading_the_streams() -> None:
     assert all(bool((c.mixing.sum(0) == 1).all()) for row in block.connections for c in row)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.permutations([0, 1, 2]), st.booleans())
 def test_the_names_of_the_streams_do_not_matter(order: list[int], dynamic: bool) -> None:
     block = make({"name": "hyper_connections", "n_streams": 3, "dynamic": dynamic})

@@ -177,7 +177,7 @@ def test_normalised_vectors_and_logits_are_the_formula(tie: str, scale: bool) ->
     torch.testing.assert_close(part.project(x), product(x, matrix.T) + part.projection.bias)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(token=st.integers(0, V - 1), factor=st.floats(1e-4, 1e4))
 def test_the_length_of_a_row_changes_nothing(token: int, factor: float) -> None:
     part = make("fixnorm")

@@ -54,7 +54,7 @@ def causal(length: int) -> AttentionContext:
     return AttentionContext(PositionalEncoding(), order, order, is_causal=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rows=st.integers(1, 3),
     groups=st.integers(1, 3),

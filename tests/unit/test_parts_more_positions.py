@@ -204,7 +204,7 @@ def test_xpos_is_its_formula_up_to_a_factor_that_cancels() -> None:
     torch.testing.assert_close(alone.flatten(), torch.tensor(expected, dtype=torch.float64))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(s=st.integers(0, 300), ahead=st.integers(0, 300), shift=st.integers(0, 900), seed=st.integers(0, 99))
 def test_xpos_scores_depend_on_the_difference_only(s: int, ahead: int, shift: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -330,7 +330,7 @@ def test_kerple_starts_in_the_authors_ranges(kernel: Any, tops: tuple[float, flo
 
 
 @pytest.mark.parametrize("kernel", ["logarithmic", "power"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(near=st.integers(0, 200), farther=st.integers(1, 200), raw=st.floats(-6, 6), other=st.floats(-6, 6))
 def test_kerple_falls_with_distance_whatever_is_learned(
     kernel: Any, near: int, farther: int, raw: float, other: float
@@ -397,7 +397,7 @@ def test_fire_is_the_papers_listing_where_it_is_causal() -> None:
     assert (bias[:, ~past] - expected[:, ~past]).abs().max() > 0.01
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(query=st.integers(0, 5000), key=st.integers(0, 5000))
 def test_fire_never_leaves_the_shares_it_was_trained_on(query: int, key: int) -> None:
     """A network that hands its input on shows the share: within -1 and 1 at any length, with the side as its sign."""
@@ -481,7 +481,7 @@ def test_sandwich_tables_and_direct_cosines_agree() -> None:
 
 
 @pytest.mark.parametrize("make", BIASES)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(query=st.integers(0, 200), key=st.integers(0, 200), shift=st.integers(0, 250))
 def test_biases_are_relative(make: Any, query: int, key: int, shift: int) -> None:
     part = make()

@@ -59,7 +59,7 @@ def test_half_layout_holds_the_sines_before_the_cosines(d_model: int) -> None:
             assert y[0, t, column].item() == pytest.approx(expected, abs=2e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(position=st.integers(0, 300), step=st.integers(0, 60))
 def test_sinusoidal_moves_by_rotating(position: int, step: int) -> None:
     """PE(p + k) is PE(p) turned by an angle that depends on k alone: what the paper chose it for."""
@@ -126,7 +126,7 @@ def test_rope_turns_neighbouring_columns(width: int, fraction: float, rotated: i
     torch.testing.assert_close(y[..., rotated:], x[..., rotated:])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(t=st.integers(0, 300), s=st.integers(0, 300), shift=st.integers(0, 300), seed=st.integers(0, 99))
 def test_rope_scores_depend_on_the_difference_only(t: int, s: int, shift: int, seed: int) -> None:
     torch.manual_seed(seed)
@@ -196,7 +196,7 @@ def test_alibi_slopes_are_the_papers(n_heads: int, slopes: list[float]) -> None:
     torch.testing.assert_close(-bias[0, :, 0, 0], torch.tensor(slopes))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(query=st.integers(0, 500), near=st.integers(0, 200), farther=st.integers(1, 200))
 def test_alibi_falls_with_distance_on_both_sides(query: int, near: int, farther: int) -> None:
     bias = ALiBi(4).attention_bias(
