@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from recambio.cli import options
+from recambio.cli.start import uncollected
 
 
 class Source(StrEnum):
@@ -55,7 +56,8 @@ def contrast(
         source = Source.BOTH
     sources = ["hand", "grammar"] if source is Source.BOTH else [source.value] if source else []
 
-    from recambio.experiment import contrast as contrasting
+    with uncollected():
+        from recambio.experiment import contrast as contrasting
 
     contrasting.run(
         folder,

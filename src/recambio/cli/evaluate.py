@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from recambio.cli import options
+from recambio.cli.start import uncollected
 
 
 def evaluate(
@@ -41,7 +42,8 @@ def evaluate(
         overrides, run = [run, *(overrides or [])], run_folder.NEWEST
     folder = run_folder.existing(run)
 
-    from recambio.experiment import evaluate as evaluation
+    with uncollected():
+        from recambio.experiment import evaluate as evaluation
 
     evaluation.run(
         folder,

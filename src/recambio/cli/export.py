@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from recambio.cli import options
+from recambio.cli.start import uncollected
 
 
 def export(
@@ -34,7 +35,8 @@ def export(
 
     folder = run_folder.existing(run)
 
-    from recambio.interop import export as exporting
+    with uncollected():
+        from recambio.interop import export as exporting
 
     typer.echo(
         exporting.run(

@@ -9,6 +9,7 @@ import typer
 
 from recambio import interrupts
 from recambio.cli import options
+from recambio.cli.start import uncollected
 
 
 def train(
@@ -31,9 +32,10 @@ def train(
         from recambio.config import load
         from recambio.experiment import run_folder
 
-        loaded = load(config, overrides or [], plugins=options.plugins(context))
+        with uncollected():
+            loaded = load(config, overrides or [], plugins=options.plugins(context))
 
-        from recambio.experiment import train as training
+            from recambio.experiment import train as training
 
         folder = training.run(loaded, resume=resume, run=run)
     if run_folder.is_first_process():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recambio.cli import options
+from recambio.cli.start import uncollected
 from recambio.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def translate(
         raise InputError("--align-layer: says which layer --align shows; add --align, or leave it out")
     folder = run_folder.existing(run)
 
-    from recambio.experiment import translate as translation
+    with uncollected():
+        from recambio.experiment import translate as translation
 
     plugins = options.plugins(context)
 
