@@ -15,7 +15,7 @@ from tests.integration.forks import Forked, Forks, Moment
 MICRO = """
 name: micro
 data:
-  corpus: {name: embedded, train_size: 600, dev_size: 20, test_size: 20}
+  corpus: {name: embedded, train_size: 600, dev_size: 20, test_size: 8}
   tokenizer: {name: unigram, vocabulary_size: 400}
   batch_tokens: 256
   max_length: 64
@@ -36,7 +36,7 @@ training:
   optimizer: {name: adamw, lr: 0.01}
   schedule: {name: inverse_sqrt, warmup: 10}
 trainer: {threads: 1, accelerator: cpu}
-decoding: {search: {name: beam, width: 2}}
+decoding: {search: {name: beam, width: 2}, max_ratio: 1.0, max_extra: 4}
 evaluation: {metrics: [bleu, chrf]}
 """
 

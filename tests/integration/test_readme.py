@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.forks import Forks
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SMALL = [
@@ -30,9 +32,15 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout as a reader has it, with a small parallel corpus beside it and the README's plugin written down."""
+def place(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
+    """A checkout as a reader has it, with a small parallel corpus beside it and the README's plugin written down.
+
+    The ``recambio`` of its environment is a fork.
+    """
     place = tmp_path_factory.mktemp("readme")
+    (place / ".venv" / "bin").mkdir(parents=True)
+    forks.script(place / ".venv" / "bin" / "recambio")
+    (place / ".venv" / ".ready").touch()
     for name in ("Makefile", "experiments", "plugins", "pyproject.toml", "constraints.txt"):
         (place / name).symlink_to(REPOSITORY / name)
     (place / "plugins").unlink()
@@ -55,15 +63,13 @@ def run(place: Path, environment: dict[str, str], command: str) -> str:
         small = [*SMALL, *(["data.tokenizer.vocabulary_size=330"] if is_real else SMALL_CORPUS)]
         command += f" ARGS='{' '.join(small)}'" if words[0] == "make" else " " + " ".join(small)
     if words[0] == "make":
-        # The environment that runs the tests stands for the one that make would set up.
-        stamp = place / ".ready"
-        stamp.touch()
-        command += f" VENV={shlex.quote(sys.prefix)} READY={shlex.quote(str(stamp))}"
+        # Nothing to be set up: no file is newer than this one.
+        (place / ".venv" / ".ready").touch()
     if words[:2] == ["make", "test"]:
         command += " --dry-run"
     variables = {
         **environment,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
+        "PATH": f"{place / '.venv' / 'bin'}{os.pathsep}{environment['PATH']}",
         "RECAMBIO_DATA": str(place / "data"),
     }
     result = subprocess.run(
