@@ -302,6 +302,7 @@ def test_validation_scores_every_sentence_once_on_more_ranks_than_sentences(  # 
     assert float(a["valid/bleu"]) > 1, "a score of 0 would be the same of any sentences"
 
 
+@pytest.mark.slow
 def test_torchrun_on_two_nodes_trains_what_one_command_does(  # type: ignore[no-untyped-def]
     repository: Path, recambio, project: Path, environment: dict[str, str]
 ) -> None:

@@ -117,7 +117,8 @@ class Watch(L.Callback):
         assert self.backend.calls == self.validated[-1], "a validation runs uncompiled"
 
 
-@pytest.mark.parametrize("precision", ["32", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
 def test_two_epochs_of_a_real_plan_stay_within_the_budget(precision: Any, tmp_path: Path) -> None:
     """Every length of the embedded corpus, batches of one row, with and without padding, the last one of an epoch, validations that
     translate in between: few graphs, no new one in the second epoch, and each layer of each pass runs as exactly one of them."""

@@ -352,6 +352,7 @@ def tatoeba(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Prep
     return prepare(corpus, tokenizer={"name": "bpe", "vocabulary_size": 8_000}, max_length=128, cache=cache)
 
 
+@pytest.mark.slow
 def test_all_of_tatoeba_arrives(tatoeba: Prepared) -> None:
     report = tatoeba.reports["train"]
     assert report.read == 157_031
@@ -363,6 +364,7 @@ def test_all_of_tatoeba_arrives(tatoeba: Prepared) -> None:
     assert json.loads(json.dumps(report.to_dict()))["read"] == 157_031
 
 
+@pytest.mark.slow
 def test_lines_of_tatoeba_are_the_lines_of_its_files(tatoeba: Prepared, shared_data: Path) -> None:
     # Read here with the standard library alone.
     source, target = (
@@ -381,6 +383,7 @@ def test_lines_of_tatoeba_are_the_lines_of_its_files(tatoeba: Prepared, shared_d
         assert decode([store.target(i).tolist() for i in range(len(store))]) == lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_tokens", [2_000, 4_000])
 def test_little_of_tatoeba_is_padding(tatoeba: Prepared, batch_tokens: int) -> None:
     store = tatoeba.stores["train"]

@@ -186,7 +186,9 @@ def test_sacrebleus_bootstrap_claims_too_much(population):
     assert 80 < claims_under_the_null(paired_bootstrap, population) < 150
 
 
-@pytest.mark.parametrize(("n_sentences", "is_same_elsewhere"), [(2000, True), (8000, False)])
+@pytest.mark.parametrize(
+    ("n_sentences", "is_same_elsewhere"), [(2000, True), pytest.param(8000, False, marks=pytest.mark.slow)]
+)
 def test_a_gap_of_one_bleu_is_found(n_sentences, is_same_elsewhere, shared_data):
     """Sets drawn from systems 1 BLEU apart: the rest translated alike, or with mistakes that have nothing in common."""
     metric = BLEU()

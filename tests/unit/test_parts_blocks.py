@@ -504,6 +504,7 @@ def test_admin_in_a_model_is_calibrated_once_and_for_all() -> None:
     assert "encoder.block.omegas.2.1" in no_decay_names(model)
 
 
+@pytest.mark.slow
 def test_admin_is_calibrated_through_compiled_layers() -> None:
     plain, compiled = calibrated(1, 1), calibrated(1, 1, compiled=True)
     for a, b in zip(plain.parameters(), compiled.parameters(), strict=True):

@@ -138,8 +138,10 @@ def trained(dtype: torch.dtype, parts: dict[str, Any], optimizer: Any) -> tuple[
 
 @pytest.mark.parametrize(
     "parts",
-    [{"positions": "sinusoidal"}, {"positions": "rope", "normalization": "rms_norm"}],
-    ids=["sinusoidal", "rope"],
+    [
+        pytest.param({"positions": "sinusoidal"}, id="sinusoidal"),
+        pytest.param({"positions": "rope", "normalization": "rms_norm"}, id="rope", marks=pytest.mark.slow),
+    ],
 )
 def test_bfloat16_weights_learn_to_copy(parts: dict[str, Any]) -> None:
     optimizer = {"name": "adamw", "lr": 0.004}
