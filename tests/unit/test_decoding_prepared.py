@@ -18,7 +18,7 @@ from recambio.components.attention import attend, attend_plain
 from recambio.components.attention.cache import KeyValueCache
 from recambio.components.context import AttentionContext
 from recambio.components.feed_forward import MLP
-from recambio.components.packed import WeightPrecision, int8_problem, product
+from recambio.components.packed import WeightPrecision, _SingleRow, int8_problem, product
 from recambio.components.positions.base import PositionalEncoding
 from recambio.config import load as load_config
 from recambio.decoding import ModelScorer, generate
@@ -253,6 +253,18 @@ def test_one_row_gives_what_it_gives_among_others(
         # A row whose numbers aren't neighbours, and one without a batch.
         assert_close(run(x.mT.contiguous().mT[1:2, 2:]), alone)
         assert_close(run(x[1, 2]), alone[0, 0])
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(256, 64), (64, 256), (257, 32), (130, 512), (20, 8)])
+def test_threads_share_the_outputs_of_one_row(n_threads: int, shape: tuple[int, int]) -> None:
+    g = torch.Generator().manual_seed(4)
+    weight, x = (torch.randn(s, generator=g, dtype=torch.float64) for s in (shape, (1, 1, shape[1])))
+    for bias in (None, torch.randn(shape[0], generator=g, dtype=torch.float64)):
+        run = _SingleRow(weight, bias, n_threads)
+        assert run.n_shares == min(n_threads, max(1, shape[0] // 64)), "a small map is not worth a second thread"
+        assert_close(run(x), nn.functional.linear(x, weight, bias), rtol=0, atol=1e-10)
+        assert run(x[0, 0]).shape == (shape[0],)
 
 
 @pytest.mark.parametrize("node", ["greedy", {"name": "beam", "width": 4, "n_best": 2}], ids=["greedy", "beam"])
