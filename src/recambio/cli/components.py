@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 
 from recambio.cli import options
-from recambio.cli.start import uncollected
 from recambio.errors import InputError
 
 FIELDS = ("formula", "config", "paper", "departures", "sites", "parameters", "flops", "fast_path", "effect")
@@ -31,8 +30,7 @@ def components(
     """
     from recambio import plugins, registry
 
-    with uncollected():
-        registry.load_builtins()
+    registry.load_builtins()
     plugins.load_plugins(options.plugins(context))
     if kind is not None and kind not in registry.REGISTRIES:
         close = difflib.get_close_matches(kind, registry.REGISTRIES, n=1)

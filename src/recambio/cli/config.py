@@ -7,7 +7,6 @@ from typing import Any
 import typer
 
 from recambio.cli import options
-from recambio.cli.start import uncollected
 
 app = typer.Typer(help="Configs, before training.", rich_markup_mode=None)
 
@@ -22,8 +21,7 @@ def show(context: typer.Context, config: options.ConfigArgument, overrides: opti
     """Show every value with its origin."""
     from recambio.config import load
 
-    with uncollected():
-        loaded = load(config, overrides or [], plugins=options.plugins(context), check_hardware=False)
+    loaded = load(config, overrides or [], plugins=options.plugins(context), check_hardware=False)
     rows = [(key, _text(value), loaded.origins[key]) for key, value in loaded.leaves().items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for key, value, origin in rows:

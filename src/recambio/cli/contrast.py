@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from recambio.cli import options
-from recambio.cli.start import uncollected
 
 
 class Source(StrEnum):
@@ -56,8 +55,7 @@ def contrast(
         source = Source.BOTH
     sources = ["hand", "grammar"] if source is Source.BOTH else [source.value] if source else []
 
-    with uncollected():
-        from recambio.experiment import contrast as contrasting
+    from recambio.experiment import contrast as contrasting
 
     contrasting.run(
         folder,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import typer
 
 from recambio.cli import options
-from recambio.cli.start import uncollected
 
 app = typer.Typer(help="Data, before training.", rich_markup_mode=None)
 
@@ -22,10 +21,6 @@ def prepare(context: typer.Context, config: options.ConfigArgument, overrides: o
     Read, clean, tokenise; says what became of it.
     """
     from recambio.config import load
+    from recambio.experiment import prepare as preparation
 
-    with uncollected():
-        loaded = load(config, overrides or [], plugins=options.plugins(context), check_hardware=False)
-
-        from recambio.experiment import prepare as preparation
-
-    preparation.run(loaded)
+    preparation.run(load(config, overrides or [], plugins=options.plugins(context), check_hardware=False))

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from recambio.cli import options
-from recambio.cli.start import uncollected
 
 
 def evaluate(
@@ -42,8 +41,7 @@ def evaluate(
         overrides, run = [run, *(overrides or [])], run_folder.NEWEST
     folder = run_folder.existing(run)
 
-    with uncollected():
-        from recambio.experiment import evaluate as evaluation
+    from recambio.experiment import evaluate as evaluation
 
     evaluation.run(
         folder,

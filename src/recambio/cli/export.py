@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from recambio.cli import options
-from recambio.cli.start import uncollected
 
 
 def export(
@@ -35,8 +34,7 @@ def export(
 
     folder = run_folder.existing(run)
 
-    with uncollected():
-        from recambio.interop import export as exporting
+    from recambio.interop import export as exporting
 
     typer.echo(
         exporting.run(

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from recambio.cli.start import uncollected
-
 app = typer.Typer(help="Checkpoints of other packages.", rich_markup_mode=None)
 
 
@@ -33,7 +31,6 @@ def marian(
 
     For eval, translate and training.init_from. Prints the folder.
     """
-    with uncollected():
-        from recambio.interop import marian_import
+    from recambio.interop import marian_import
 
     typer.echo(marian_import.run(path, out))

@@ -15,7 +15,6 @@ import typer
 
 from recambio.cli import options
 from recambio.cli.components import card_of, card_text
-from recambio.cli.start import uncollected
 from recambio.errors import InputError, RunError
 
 app = typer.Typer(help="Parts of your own.", rich_markup_mode=None)
@@ -49,8 +48,7 @@ def new(
         raise InputError(f"{name}: a part's name is snake_case and no word of Python or YAML, as my_{kind}")
     if name == "conftest" or name.startswith("test_"):
         raise InputError(f"{name}: pytest would take the file for its own; choose another name, as my_{kind}")
-    with uncollected():
-        registry.load_builtins()
+    registry.load_builtins()
     parts = registry.REGISTRIES[kind]
     if name in parts.entries or name in parts.presets:
         raise InputError(f"{name}: the package has {kind} {name!r}; choose another name, as my_{name}")

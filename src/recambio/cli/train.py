@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +12,6 @@ import typer
 
 from recambio import interrupts
 from recambio.cli import options
-from recambio.cli.start import uncollected
 
 
 def train(
@@ -32,7 +34,7 @@ def train(
         from recambio.config import load
         from recambio.experiment import run_folder
 
-        with uncollected():
+        with _uncollected():
             loaded = load(config, overrides or [], plugins=options.plugins(context))
 
             from recambio.experiment import train as training
@@ -40,3 +42,17 @@ def train(
         folder = training.run(loaded, resume=resume, run=run)
     if run_folder.is_first_process():
         typer.echo(folder)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Import torch and Lightning without looking for garbage, and never look among what they made.
+
+    These are some million objects, all of which stay. Going through them again and again took a fifth of the start.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

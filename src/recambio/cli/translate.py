@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recambio.cli import options
-from recambio.cli.start import uncollected
 from recambio.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,8 +96,7 @@ def translate(
         raise InputError("--align-layer: says which layer --align shows; add --align, or leave it out")
     folder = run_folder.existing(run)
 
-    with uncollected():
-        from recambio.experiment import translate as translation
+    from recambio.experiment import translate as translation
 
     plugins = options.plugins(context)
 
