@@ -15,6 +15,7 @@ This module imports nothing heavy; the contracts attach themselves from each kin
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import traceback
 import types
@@ -221,7 +222,7 @@ class Registry(Generic[T]):
     def options(self, name: str) -> dict[str, Option]:
         """The options of a part, in the order of its constructor."""
         cls = self.get(name).cls
-        hints = typing.get_type_hints(cls.__init__)
+        hints = _hints(cls.__init__)
         return {
             p.name: Option(p.name, hints.get(p.name, Any), p.default)
             for p in _parameters(cls)
@@ -524,10 +525,23 @@ def _line(function: Callable[..., Any]) -> int:
     return int(inspect.unwrap(function).__code__.co_firstlineno)
 
 
-def _parameters(cls: type) -> list[inspect.Parameter]:
-    if cls.__init__ is object.__init__:  # type: ignore[misc]  # its signature says *args, **kwargs, yet it takes nothing
-        return []
-    return list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+def _parameters(cls: type) -> tuple[inspect.Parameter, ...]:
+    return _signature(cls.__init__)  # type: ignore[misc]
+
+
+# A check of a config, and a model's construction, ask for the same parts' options some hundred times.
+
+
+@functools.cache
+def _signature(constructor: Callable[..., None]) -> tuple[inspect.Parameter, ...]:
+    if constructor is object.__init__:  # its signature says *args, **kwargs, yet it takes nothing
+        return ()
+    return tuple(inspect.signature(constructor).parameters.values())[1:]
+
+
+@functools.cache
+def _hints(constructor: Callable[..., None]) -> dict[str, Any]:
+    return typing.get_type_hints(constructor)
 
 
 _MODEL = {

@@ -123,10 +123,7 @@ def recambio(project: Path, environment: dict[str, str], forks: Forks) -> Comman
     def run(
         *arguments: str, timeout: float = 240, stdin: str | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        process = forks.start(arguments, project, {**environment, **variables}, stdin)
-        out, error = process.communicate(timeout)
-        assert process.returncode is not None
-        return subprocess.CompletedProcess(arguments, process.returncode, out, error)
+        return forks.run(arguments, project, {**environment, **variables}, stdin, timeout)
 
     return run
 
@@ -156,16 +153,21 @@ def whole(arguments: Sequence[str], cwd: Path, environment: dict[str, str]) -> s
 
 
 @pytest.fixture(scope="session")
-def unbroken(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """``recambio train micro ...``, once for the same arguments, in a whole process. Returns: its run folder."""
+def unbroken(environment: dict[str, str], forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``recambio train micro ...``, once for the same arguments. Returns: its run folder.
+
+    Plain, and where it is asked for, it is a whole process, which starts its other ranks as Lightning does.
+    """
     done: dict[tuple[str, ...], Path] = {}
 
-    def trained(*arguments: str, plugin: str = "") -> Path:
+    def trained(*arguments: str, plugin: str = "", is_whole: bool = False) -> Path:
         if arguments not in done:
             place = tmp_path_factory.mktemp("unbroken")
             (place / "micro.yaml").write_text(MICRO)
             (place / "plugin.py").write_text(plugin)
-            result = whole(["train", "micro.yaml", *arguments], place, environment)
+            words = ["train", "micro.yaml", *arguments]
+            run = whole if is_whole or not arguments else forks.run
+            result = run(words, place, environment)
             assert result.returncode == 0, result.stderr
             done[arguments] = place / result.stdout.strip()
         return done[arguments]

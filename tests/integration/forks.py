@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 Moment = tuple[str, int] | tuple[str, int, float]
 """``before`` or ``after`` the count-th renaming of a file into place, or ``within`` the count-th writing of one. Or one of
@@ -106,6 +106,20 @@ class Forks:
         _hand_over(folder, {"arguments": [*arguments], "cwd": str(cwd), "environment": environment, "moment": moment})
         return Forked(folder)
 
+    def run(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        environment: dict[str, str],
+        stdin: str | None = None,
+        timeout: float = 240,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``recambio ARGUMENTS`` to its end."""
+        process = self.start(arguments, cwd, environment, stdin)
+        out, error = process.communicate(timeout)
+        assert process.returncode is not None
+        return subprocess.CompletedProcess(arguments, process.returncode, out, error)
+
     def script(self, file: Path) -> None:
         """Write an executable that is ``recambio`` to a shell."""
         file.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{__file__}" --as-a-command "{self._folder}" "$@"\n')
@@ -188,25 +202,16 @@ def _attend(folder: Path) -> None:
         _, status = os.waitpid(child, 0)
         _written(folder / "status", str(os.waitstatus_to_exitcode(status)))
         os._exit(0)
-    status = 1
     try:
-        _become(folder, job)
-        status = _main(job["arguments"])
-        atexit._run_exitfuncs()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        _redirect(folder, job["cwd"])
+        _other_ranks(job["arguments"])
+    except BaseException:
+        os._exit(1)
+    _run(job["arguments"], job["environment"], folder, job["moment"])
 
 
-def _become(folder: Path, job: dict[str, Any]) -> None:
-    """Take on all that a process of its own would have."""
-    import importlib.util
-    import random
-
-    import numpy
-    import torch
-
+def _redirect(folder: Path, cwd: str) -> None:
+    """Take on the process group, the folder, the input and the outputs of a process of its own."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, name, flags in ((0, "in", os.O_RDONLY), (1, "out", os.O_WRONLY), (2, "err", os.O_WRONLY)):
@@ -214,22 +219,93 @@ def _become(folder: Path, job: dict[str, Any]) -> None:
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
-    os.chdir(job["cwd"])
-    os.environ.clear()
-    os.environ.update(job["environment"])
-    sys.path[1:1] = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in sys.path]
-    # Lightning starts the other ranks by what these say.
-    sys.argv = ["recambio", *job["arguments"]]
-    sys.modules["__main__"].__spec__ = importlib.util.find_spec("recambio.__main__")
-    random.seed()
-    numpy.random.seed()
-    torch.seed()
-    if job["moment"]:
-        which, count, *delay = job["moment"]
-        if which in PHASES:
-            _die_in(folder / "phase", which, count, *delay)
-        else:
-            _die_at(which, count)
+    os.chdir(cwd)
+
+
+def _run(
+    arguments: list[str], environment: dict[str, str], folder: Path | None = None, moment: Moment | None = None
+) -> NoReturn:
+    """Be the command to the end."""
+    import random
+
+    import numpy
+    import torch
+
+    status = 1
+    try:
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.path[1:1] = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in sys.path]
+        sys.argv = ["recambio", *arguments]
+        random.seed()
+        numpy.random.seed()
+        torch.seed()
+        if moment and folder:
+            which, count, *delay = moment
+            if which in PHASES:
+                _die_in(folder / "phase", which, count, *delay)
+            else:
+                _die_at(which, count)
+        status = _main(arguments)
+        atexit._run_exitfuncs()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+class _Rank:
+    """Another rank of a command: a fork made before the command has done anything, which waits for the environment that Lightning starts
+    it with. It stands for the ``subprocess.Popen`` of that.
+    """
+
+    def __init__(self, arguments: list[str]) -> None:
+        read, self._write = os.pipe()
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid:
+            os.close(read)
+            return
+        os.close(self._write)
+        with open(read) as pipe:
+            # A line: the end of the pipe comes only when those that were made after this one have ended as well.
+            environment = pipe.readline()
+        if not environment:
+            os._exit(0)
+        _run(arguments, json.loads(environment))
+
+    def start(self, environment: dict[str, str]) -> _Rank:
+        """Let it run."""
+        with open(self._write, "w") as pipe:
+            pipe.write(f"{json.dumps(environment)}\n")
+        return self
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def _other_ranks(arguments: list[str]) -> None:
+    """Have what Lightning would start with the same arguments ready, but for the one process that this one is."""
+    from types import SimpleNamespace
+
+    import lightning.pytorch.strategies.launchers.subprocess_script as launcher
+
+    (devices,) = [a.partition("=")[2] for a in arguments if a.startswith("trainer.devices=")][-1:] or ["1"]
+    ranks = [_Rank(arguments) for _ in range(1, int(devices))] if devices.isdigit() else []
+
+    def popen(command: list[str], *, env: dict[str, str], cwd: str | None) -> _Rank:
+        return ranks.pop(0).start(env)
+
+    launcher.subprocess = SimpleNamespace(Popen=popen)  # type: ignore[attr-defined]
 
 
 def _main(arguments: list[str]) -> int:

@@ -390,7 +390,7 @@ def _fit(
         batches.leave(is_done=trainer.state.finished)
     if interrupt.is_asked:
         # After the last validation: all is saved, and what is left to do can be done another time.
-        raise KeyboardInterrupt
+        interrupt.stop(trainer)
     return trainer, module, checkpoints, limits
 
 

@@ -39,8 +39,20 @@ def stream(seed: int, path: str) -> torch.Generator:
 def seeded(seed: int, path: str) -> Iterator[None]:
     """Whatever a constructor draws from the global generator inside depends on (seed, path) alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stable_seed("construct", seed, path))
+        seed_generators(stable_seed("construct", seed, path), torch.device("cpu"))
         yield
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed the generators that code on a device draws from by default: the host's, and the device's own.
+
+    `torch.manual_seed` does so for every kind of device, and writes a stack trace for each that isn't there, a millisecond a call.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type != "cpu":
+        torch.manual_seed(seed)
 
 
 @torch.no_grad()

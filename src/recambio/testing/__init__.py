@@ -135,7 +135,7 @@ def run_one(kind: str, node: Node, site: str, name: str) -> Outcome:
     start = time.perf_counter()
     problem = None
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         try:
             CHECKS[name].function(kind, node, site)
         except AssertionError as error:

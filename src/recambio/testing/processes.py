@@ -121,7 +121,7 @@ def work(job: str, rank: int) -> None:
 
 
 def _compare(kind: str, node: Node, site: str, rank: int) -> None:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     rig = build(kind, node, site).train(not drops_at_random(kind, node))
     alone = copy.deepcopy(rig)
     parallel = nn.parallel.DistributedDataParallel(rig)

@@ -204,7 +204,7 @@ def deterministic(kind: str, node: Node, site: str) -> None:
     """The same seed builds the same part, and in evaluation the same input gives the same output, dropout or not."""
     rigs = []
     for _ in range(2):
-        torch.manual_seed(7)
+        torch.default_generator.manual_seed(7)
         rigs.append(build(kind, node, site, dropout=0.3))
     first, second = (r.state_dict() for r in rigs)
     for key, value in first.items():

@@ -26,7 +26,7 @@ from recambio.decoding.generate import length_limit
 from recambio.decoding.scorer import ModelScorer
 from recambio.decoding.searches.base import Search
 from recambio.evaluation.corpus_bleu import CorpusBLEU
-from recambio.model.initialise import stable_seed
+from recambio.model.initialise import seed_generators, stable_seed
 from recambio.model.transformer import Transformer
 from recambio.training import memory
 from recambio.training.average import MovingAverage
@@ -169,7 +169,7 @@ class TranslationModule(L.LightningModule):
         """One optimiser step: every micro-batch's gradients, one scale, one clip, one update."""
         step = self.global_step
         # Dropout is a function of (seed, step, rank): a resumed run needs no generator state, and validation disturbs none.
-        torch.manual_seed(stable_seed("dropout", self.seed, step, self.global_rank))
+        seed_generators(stable_seed("dropout", self.seed, step, self.global_rank), self.device)
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         # DDP averages gradients over ranks; the sum over tokens is what is wanted.

@@ -6,9 +6,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from recambio.training.callbacks.agreement import Agreement
 from recambio.training.callbacks.checkpoints import Checkpoints
@@ -59,12 +60,29 @@ class Interrupt(L.Callback):
         if not self._agreement.ask("interrupt", self.is_asked) or is_due:
             return
         self.checkpoints.save_state(trainer)
-        raise KeyboardInterrupt
+        self.stop(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop after the validation, whose checkpoint is written by now."""
         if self._agreement.settle("interrupt", self.is_asked):
-            raise KeyboardInterrupt
+            self.stop(trainer)
+
+    @staticmethod
+    def stop(trainer: L.Trainer) -> NoReturn:
+        """Stop this rank where all do.
+
+        Lightning watches the ranks that it has started, and kills this process when one has ended with any status but 0. The ranks that
+        stop here are taken out of its sight, in the list that it looks at; the launcher still ends those that don't.
+
+        Raises:
+            KeyboardInterrupt: Always.
+        """
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            watched = launcher.procs
+            launcher.procs = [*watched]
+            watched.clear()
+        raise KeyboardInterrupt
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
