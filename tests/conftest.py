@@ -28,7 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests of the other shards out. A test's shard depends on its name alone."""
+    """Leave the tests of the other shards out. A test's shard depends on its name alone.
+
+    Of the example plugins' tests, the one on two processes is slow here: contracts/test_parts.py has them in the one pair for all parts.
+    """
+    for item in items:
+        if item.nodeid.startswith("plugins/") and item.name == "test_the_contract[ddp]":
+            item.add_marker(pytest.mark.slow)
     shard = config.getoption("--shard")
     if not shard:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import sys
@@ -134,16 +135,30 @@ _PLACES = [
     for kind, node in _PARTS
     for site in testing.sites(kind, node)
 ]
+RICHEST = ("decoder_self", "decoder", "decoder_feed_forward")
+"""Where most is asked of a part of each kind, causality and caches too."""
+
+
+def _marks(kind: str, node: Node, site: str) -> list[pytest.MarkDecorator]:
+    """A variant that may stand at the richest site is tried at the others in the slow run."""
+    is_elsewhere = site not in RICHEST and bool({*RICHEST} & {*testing.sites(kind, node)})
+    return [pytest.mark.slow] if (kind, node) in VARIANTS and is_elsewhere else []
+
+
 _CASES = [
-    pytest.param(kind, node, site, check, id=f"{kind}-{name}-{site}-{check}", marks=[pytest.mark.slow] * is_slow)
+    pytest.param(
+        *(kind, node, site, check),
+        id=f"{kind}-{name}-{site}-{check}",
+        marks=[pytest.mark.slow] if is_slow else _marks(kind, node, site),
+    )
     for kind, node, site, name in _PLACES
     for check in testing.check_names(kind, site, slow=True)
     if check != "ddp"
     for is_slow in [testing.CHECKS[check].slow and (kind, name, site, check) not in QUICK]
 ]
 _TOGETHER = [
-    pytest.param(index, id=f"{kind}-{name}-{site}")
-    for index, (kind, _, site, name) in enumerate(_PLACES)
+    pytest.param(kind, node, site, id=f"{kind}-{name}-{site}", marks=_marks(kind, node, site))
+    for kind, node, site, name in _PLACES
     if "ddp" in testing.check_names(kind, site)
 ]
 registry.restore(_without_plugins)
@@ -171,22 +186,17 @@ def test_part(kind: str, node: Node, site: str, check: str, request: pytest.Fixt
         cache.set(key, digest)
 
 
-@pytest.fixture(scope="module")
-def two_processes() -> list[str | None]:
-    """The problem, or None, of every part at each of its places in one pair of processes."""
-    saved = registry.snapshot()
-    registry.restore(_with_plugins)
-    problems = iter(together([_PLACES[p.values[0]][:3] for p in _TOGETHER]))  # type: ignore[index,misc]
-    found: list[str | None] = [None] * len(_PLACES)
-    for parameter in _TOGETHER:
-        found[parameter.values[0]] = next(problems)  # type: ignore[index,call-overload]
-    registry.restore(saved)
-    return found
+@functools.cache
+def problems_together(is_slow: bool) -> dict[str, str | None]:
+    """The problem, or None, of every part at each place that is tried in the fast run, or of the others, in one pair of processes."""
+    cases = [p.values for p in _TOGETHER if bool(p.marks) == is_slow]
+    return dict(zip(map(repr, cases), together(cases), strict=True))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("place", _TOGETHER)
-def test_two_processes(place: int, two_processes: list[str | None]) -> None:
-    assert two_processes[place] is None, two_processes[place]
+@pytest.mark.parametrize(("kind", "node", "site"), _TOGETHER)
+def test_two_processes(kind: str, node: Node, site: str) -> None:
+    problem = problems_together(bool(_marks(kind, node, site)))[repr((kind, node, site))]
+    assert problem is None, problem
 
 
 def digest_of(kind: str, node: Node) -> str:

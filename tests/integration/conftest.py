@@ -153,7 +153,9 @@ def whole(arguments: Sequence[str], cwd: Path, environment: dict[str, str]) -> s
 
 
 @pytest.fixture(scope="session")
-def unbroken(environment: dict[str, str], forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def unbroken(
+    environment: dict[str, str], forks: Forks, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
     """``recambio train micro ...``, once for the same arguments. Returns: its run folder.
 
     Plain, and where it is asked for, it is a whole process, which starts its other ranks as Lightning does.
