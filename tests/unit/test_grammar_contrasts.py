@@ -7,7 +7,7 @@ from collections import Counter
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_contrastive_items import bag, edits
 
@@ -53,6 +53,7 @@ def references() -> dict[str, str]:
 
 
 @settings(max_examples=8)
+@example(1131277, "test")  # one is thirty-one years old: treinta y un
 @given(st.integers(0, 2**32), st.sampled_from(["train", "test", "recombination", "length"]))
 def test_nothing_wrong_equals_a_reference(seed: int, split: str) -> None:
     right_somewhere = set(references().values())

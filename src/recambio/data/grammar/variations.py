@@ -225,7 +225,7 @@ def number(node: Any) -> Iterator[Change]:
     """*cuatro tazas* for *three cups*; *a las dos* for *at three o'clock*."""
     if isinstance(node, p.NounPhrase) and node.determiner in _NUMERALS:
         yield from ((node, {"determiner": other}) for other in _NUMERALS if other is not node.determiner)
-    if isinstance(node, c.Age):
+    if isinstance(node, c.Age) and node.number in _NUMERALS:
         yield from ((node, {"number": other}) for other in _NUMERALS if other is not node.number)
     if isinstance(node, c.Action) and node.time in CLOCK:
         yield from ((node, {"time": other}) for other in CLOCK[1:] if other is not node.time)
