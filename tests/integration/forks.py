@@ -90,6 +90,7 @@ class Forks:
         environment: dict[str, str],
         stdin: str | None = None,
         moment: Moment | None = None,
+        program: str = "recambio",
     ) -> Forked:
         """Start ``recambio ARGUMENTS``.
 
@@ -99,11 +100,13 @@ class Forks:
             environment: Its environment.
             stdin: What it can read.
             moment: When it kills itself.
+            program: ``pytest`` for that instead.
         """
         assert self._server.poll() is None, "the process that is forked has ended"
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         (folder / "in").write_text(stdin or "")
-        _hand_over(folder, {"arguments": [*arguments], "cwd": str(cwd), "environment": environment, "moment": moment})
+        job = {"arguments": [*arguments], "cwd": str(cwd), "environment": environment, "moment": moment}
+        _hand_over(folder, {**job, "program": program})
         return Forked(folder)
 
     def run(
@@ -113,16 +116,18 @@ class Forks:
         environment: dict[str, str],
         stdin: str | None = None,
         timeout: float = 240,
+        program: str = "recambio",
     ) -> subprocess.CompletedProcess[str]:
         """Run ``recambio ARGUMENTS`` to its end."""
-        process = self.start(arguments, cwd, environment, stdin)
+        process = self.start(arguments, cwd, environment, stdin, program=program)
         out, error = process.communicate(timeout)
         assert process.returncode is not None
         return subprocess.CompletedProcess(arguments, process.returncode, out, error)
 
     def script(self, file: Path) -> None:
-        """Write an executable that is ``recambio`` to a shell."""
-        file.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{__file__}" --as-a-command "{self._folder}" "$@"\n')
+        """Write an executable that is ``recambio``, or ``pytest``, to a shell, as its file's name says."""
+        call = f'exec "{sys.executable}" -S -E "{__file__}" --as-a-command "{self._folder}" {file.name}'
+        file.write_text(f'#!/bin/sh\n{call} "$@"\n')
         file.chmod(0o755)
 
     def close(self) -> None:
@@ -137,12 +142,13 @@ def _hand_over(folder: Path, job: dict[str, Any]) -> None:
         pipe.write(f"{folder}\n")
 
 
-def as_a_command(forks: Path, arguments: list[str]) -> int:
+def as_a_command(forks: Path, program: str, arguments: list[str]) -> int:
     """A fork with this process's environment, folder, input and outputs. Returns: its exit status."""
     folder = Path(tempfile.mkdtemp(dir=forks))
     for number, name in enumerate(("in", "out", "err")):
         (folder / name).symlink_to(f"/proc/{os.getpid()}/fd/{number}")
-    _hand_over(folder, {"arguments": arguments, "cwd": os.getcwd(), "environment": dict(os.environ), "moment": None})
+    job = {"arguments": arguments, "cwd": os.getcwd(), "environment": dict(os.environ), "moment": None}
+    _hand_over(folder, {**job, "program": program})
     command = Forked(folder)
     while command.poll() is None:
         time.sleep(0.005)
@@ -169,6 +175,7 @@ def _written(file: Path, text: str) -> None:
 def serve(folder: Path) -> None:
     """Fork for each job, until the process that started this one is gone."""
     import lightning
+    import pytest
     import safetensors.torch  # noqa: F401
 
     import recambio.experiment.evaluate
@@ -176,7 +183,7 @@ def serve(folder: Path) -> None:
     import recambio.experiment.translate  # noqa: F401
     from recambio import registry
 
-    del lightning
+    del lightning, pytest
     registry.load_builtins()
     pipe = os.open(folder / "jobs", os.O_RDWR)
     parent, pending = os.getppid(), b""
@@ -207,7 +214,7 @@ def _attend(folder: Path) -> None:
         _other_ranks(job["arguments"])
     except BaseException:
         os._exit(1)
-    _run(job["arguments"], job["environment"], folder, job["moment"])
+    _run(job["arguments"], job["environment"], job["program"], folder, job["moment"])
 
 
 def _redirect(folder: Path, cwd: str) -> None:
@@ -223,12 +230,17 @@ def _redirect(folder: Path, cwd: str) -> None:
 
 
 def _run(
-    arguments: list[str], environment: dict[str, str], folder: Path | None = None, moment: Moment | None = None
+    arguments: list[str],
+    environment: dict[str, str],
+    program: str = "recambio",
+    folder: Path | None = None,
+    moment: Moment | None = None,
 ) -> NoReturn:
     """Be the command to the end."""
     import random
 
     import numpy
+    import pytest
     import torch
 
     status = 1
@@ -236,7 +248,7 @@ def _run(
         os.environ.clear()
         os.environ.update(environment)
         sys.path[1:1] = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in sys.path]
-        sys.argv = ["recambio", *arguments]
+        sys.argv = [program, *arguments]
         random.seed()
         numpy.random.seed()
         torch.seed()
@@ -246,7 +258,11 @@ def _run(
                 _die_in(folder / "phase", which, count, *delay)
             else:
                 _die_at(which, count)
-        status = _main(arguments)
+        if program == "recambio":
+            status = _main(arguments)
+        else:
+            # It would say that it can't rewrite what is imported already.
+            status = int(pytest.main(["-W", "ignore::pytest.PytestAssertRewriteWarning", *arguments]))
         atexit._run_exitfuncs()
     finally:
         sys.stdout.flush()
@@ -435,5 +451,5 @@ def _die_at(which: str, count: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--as-a-command":
-        sys.exit(as_a_command(Path(sys.argv[2]), sys.argv[3:]))
+        sys.exit(as_a_command(Path(sys.argv[2]), sys.argv[3], sys.argv[4:]))
     serve(Path(sys.argv[1]))

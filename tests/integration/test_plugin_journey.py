@@ -41,9 +41,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shell(project: Path, environment: dict[str, str], forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Run a line of a shell, whose ``recambio`` is a fork. Returns: its status, and both outputs."""
+    """Run a line of a shell, whose ``recambio`` and ``pytest`` are forks. Returns: its status, and both outputs."""
     bin_folder = tmp_path_factory.mktemp("bin")
-    forks.script(bin_folder / "recambio")
+    for program in ("recambio", "pytest"):
+        forks.script(bin_folder / program)
     path = os.pathsep.join([str(bin_folder), str(Path(sys.executable).parent), environment["PATH"]])
 
     def run(command: str) -> tuple[int, str]:
@@ -228,19 +229,6 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def python(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Another Python, in a folder."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-
-
 def test_the_starters_are_installed_with_the_package() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["recambio"]
@@ -250,8 +238,11 @@ def test_the_starters_are_installed_with_the_package() -> None:
     assert [file for file in files if not any(file.match(pattern) for pattern in patterns)] == []
 
 
-def test_every_starter_passes_its_own_test(everything: Path, environment: dict[str, str]) -> None:
-    done = python(everything, environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "plugins", "-k", "not ddp")
+PYTEST = ["-q", "-p", "no:cacheprovider"]
+
+
+def test_every_starter_passes_its_own_test(everything: Path, environment: dict[str, str], forks: Forks) -> None:
+    done = forks.run([*PYTEST, "plugins", "-k", "not ddp"], everything, environment, program="pytest")
     assert done.returncode == 0, done.stdout
     assert re.search(r"^\d+ passed, \d+ deselected in", done.stdout.splitlines()[-1]), done.stdout
 
@@ -284,7 +275,9 @@ FORMULAS = {
 }
 
 
-def test_the_test_of_every_starter_notices_another_formula(everything: Path, environment: dict[str, str]) -> None:
+def test_the_test_of_every_starter_notices_another_formula(
+    everything: Path, environment: dict[str, str], forks: Forks
+) -> None:
     changed = everything / "changed"
     changed.mkdir()
     for kind, (old, new) in FORMULAS.items():
@@ -293,21 +286,19 @@ def test_the_test_of_every_starter_notices_another_formula(everything: Path, env
         (changed / f"my_{kind}.py").write_text(text.replace(old, new))
         test = f"test_my_{kind}.py"
         (changed / test).write_text((everything / "plugins" / test).read_text())
-    done = python(
-        everything, environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "changed", "-k", "not contract"
-    )
+    done = forks.run([*PYTEST, "changed", "-k", "not contract"], everything, environment, program="pytest")
     failed = set(re.findall(r"^FAILED changed/test_my_(\w+)\.py", done.stdout, re.M))
     assert failed == set(FORMULAS) == set(KINDS), done.stdout
 
 
-def test_a_part_of_every_kind_in_one_run(everything: Path, environment: dict[str, str]) -> None:
-    trained = python(everything, environment, "-m", "recambio", "train", "all")
+def test_a_part_of_every_kind_in_one_run(everything: Path, environment: dict[str, str], forks: Forks) -> None:
+    trained = forks.run(["train", "all"], everything, environment)
     assert trained.returncode == 0, trained.stderr
     run = everything / "runs" / "all"
     manifest = json.loads((run / "manifest.json").read_text())
     assert sorted(name for plugin in manifest["plugins"] for name in plugin["names"]) == [f"{k}/my_{k}" for k in KINDS]
     scored = json.loads((run / "eval" / "test.json").read_text())["sets"]["test"]
     assert scored["n"] == 6 and "version:1" in scored["my_metric"]["signature"]
-    again = python(everything, environment, "-m", "recambio", "eval", "runs/all", "--set", "test", "--json")
+    again = forks.run(["eval", "runs/all", "--set", "test", "--json"], everything, environment)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["sets"]["test"]["my_metric"] == scored["my_metric"]

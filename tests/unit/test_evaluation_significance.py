@@ -89,9 +89,7 @@ def test_all_scores_at_once_are_the_librarys(metric, shared_data):
 
 
 @pytest.mark.parametrize("kind", ["bs", "ar"])
-@pytest.mark.parametrize(
-    "pairs", [slice(3, 6, 2), pytest.param(slice(None), marks=pytest.mark.slow)], ids=["2", "10"]
-)
+@pytest.mark.parametrize("pairs", [slice(3, 6, 2), pytest.param(slice(None), marks=pytest.mark.slow)], ids=["2", "10"])
 def test_p_values_are_sacrebleus_on_real_pairs(pairs, kind, shared_data):
     ours = {"bs": paired_bootstrap, "ar": paired_randomisation}[kind]
     found = []
