@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 import recambio.components  # noqa: F401
 from recambio.model import ModelSpec, StackSpec, Transformer
+from recambio.model.initialise import seed_generators
 from recambio.model.transformer import no_decay_names
 
 V, D, H, F, N = 19, 16, 4, 40, 2
@@ -269,6 +270,22 @@ def test_seed_and_path_decide_the_initial_weights() -> None:
     # No two matrices of one shape are copies of each other.
     flat = {k: v for k, v in a.items() if v.shape == (D, D)}
     assert len({tuple(v.flatten()[:4].tolist()) for v in flat.values()}) == len(flat)
+
+
+def test_generators_are_seeded_as_torch_does_it() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(4)
+    seed_generators(5, torch.device("cpu"))
+    assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="gpu: no CUDA device")
+def test_the_generator_of_a_gpu_is_seeded_too() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(4, device="cuda")
+    seed_generators(5, torch.device("cuda"))
+    assert torch.equal(torch.rand(4, device="cuda"), expected)
 
 
 def test_the_global_generator_is_left_alone() -> None:

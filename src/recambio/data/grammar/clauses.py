@@ -135,10 +135,10 @@ def _assemble(
     *,
     negative: bool,
     question: int,
-    frequency: Adverb | None,
-    asked: tuple[str, str] | None,
-    between: bool,
-    auxiliary_first: bool,
+    frequency: Adverb | None = None,
+    asked: tuple[str, str] | None = None,
+    between: bool = False,
+    auxiliary_first: bool = False,
 ) -> tuple[str, str]:
     """Put subject, verb group and tails in order.
 
@@ -421,7 +421,6 @@ class Copula:
             question=self.question,
             frequency=frequency,
             asked=self.asked,
-            between=False,
             auxiliary_first=True,
         )
         if time is not None and self.time_first:
@@ -667,10 +666,7 @@ class Liking:
             (english, cola),
             negative=self.negative,
             question=self.question,
-            frequency=None,
             asked=self.asked,
-            between=False,
-            auxiliary_first=False,
         )
         return english, spanish, mask
 
@@ -732,10 +728,6 @@ class Hurting:
             (tail, cola),
             negative=self.negative,
             question=self.question,
-            frequency=None,
-            asked=None,
-            between=False,
-            auxiliary_first=False,
         )
         return english, spanish, mask
 
@@ -851,10 +843,6 @@ class Opinion:
             (f" that {english}", f" que {spanish}"),
             negative=self.negative,
             question=self.question,
-            frequency=None,
-            asked=None,
-            between=False,
-            auxiliary_first=False,
         )
         return english, spanish, mask
 
