@@ -322,6 +322,13 @@ def test_tying_decides_the_number_of_matrices(tie: str) -> None:
     assert len({p.data_ptr() for p in converted.embedding.parameters()}) == len(pointers)
 
 
+def test_a_spec_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the decoder needs `cross_attention`"):
+        replace(spec(), decoder=StackSpec.uniform(N))
+    with pytest.raises(ValueError, match=r"`normalization` must hold a part for each of 2 layers, but holds 1"):
+        replace(spec().encoder, normalization=["layer_norm"])
+
+
 def test_a_part_in_a_place_it_can_t_take_is_named() -> None:
     with pytest.raises(
         ValueError, match=r"encoder\.layers\.0\.self_attention: attention 'multi_head'.*divisible by `n_heads`"

@@ -124,6 +124,7 @@ class _SingleRow(Product):
         n_outputs, n_inputs = weight.shape
         self.n_outputs, self.n_shares = n_outputs, max(1, min(n_threads, n_outputs // _LEAST_SHARE))
         missing = -n_outputs % self.n_shares
+        self.is_padded = missing > 0
         if missing:
             weight = nn.functional.pad(weight, (0, 0, 0, missing))
             bias = None if bias is None else nn.functional.pad(bias, (0, missing))
@@ -139,9 +140,11 @@ class _SingleRow(Product):
             row = x.reshape(-1)
             y = torch.mv(self.matrix, row) if self.vector is None else torch.addmv(self.vector, self.matrix, row)
             return y.view(*x.shape[:-1], -1)
-        row = x.reshape(1, 1, -1).expand(self.n_shares, -1, -1)
+        row = (x if x.ndim <= 3 else x.view(1, 1, -1)).expand(self.n_shares, 1, -1)
         y = torch.bmm(row, self.weight) if self.bias is None else torch.baddbmm(self.bias, row, self.weight)
-        return y.view(-1)[: self.n_outputs].view(*x.shape[:-1], -1)
+        if self.is_padded:
+            y = y.view(-1)[: self.n_outputs]
+        return y.view(*x.shape[:-1], self.n_outputs)
 
 
 class _BFloat16(Product):

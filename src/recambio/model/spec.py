@@ -15,6 +15,9 @@ class StackSpec:
     Attributes:
         position_layers: Layers whose attention uses the positional hooks; None for all.
         cross_attention: Empty in the encoder.
+
+    Raises:
+        ValueError: A list has another length than the stack.
     """
 
     n_layers: int
@@ -26,6 +29,12 @@ class StackSpec:
     positions: Node = "sinusoidal"
     position_layers: Sequence[int] | None = None
     cross_attention: Sequence[Node] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("self_attention", "feed_forward", "normalization", "activation", "cross_attention"):
+            n_given = len(getattr(self, name))
+            if n_given != self.n_layers and (n_given or name != "cross_attention"):
+                raise ValueError(f"`{name}` must hold a part for each of {self.n_layers} layers, but holds {n_given}")
 
     @classmethod
     def uniform(
@@ -65,6 +74,9 @@ class ModelSpec:
         is_joint: Whether both sides share one vocabulary.
         max_length: Longest training sentence in tokens, EOS included; only ``learned`` positions are bound by it.
         seed: Seeds every initial weight.
+
+    Raises:
+        ValueError: The decoder has no cross-attention, or the encoder has.
     """
 
     encoder: StackSpec
@@ -79,3 +91,9 @@ class ModelSpec:
     is_joint: bool = True
     max_length: int = 128
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.encoder.cross_attention or not self.decoder.cross_attention:
+            raise ValueError(
+                "the decoder needs `cross_attention`, and the encoder has none: StackSpec.uniform(..., cross_attention=...)"
+            )

@@ -83,8 +83,8 @@ class KeyValueCache(Cache):
         elif needed > self.max_length:
             self._grow(max(needed, 2 * self.max_length))
         if self._uniform is not None:
-            self._keys[:, :, self._uniform : needed] = k
-            self._values[:, :, self._uniform : needed] = v
+            self._keys.narrow(2, self._uniform, n_new).copy_(k)
+            self._values.narrow(2, self._uniform, n_new).copy_(v)
             self._uniform = needed
         else:
             rows = torch.arange(k.shape[0], device=k.device)[:, None]
@@ -94,7 +94,7 @@ class KeyValueCache(Cache):
             self._values[rows, :, slots] = v.transpose(1, 2)
         self.lengths = self.lengths + n_new
         self._longest = needed
-        return self._keys[:, :, :needed], self._values[:, :, :needed]
+        return self._keys.narrow(2, 0, needed), self._values.narrow(2, 0, needed)
 
     def select(self, rows: Tensor) -> KeyValueCache:
         """See :meth:`Cache.select`. Only rows that change are copied, and only as far as they are filled."""
