@@ -131,7 +131,7 @@ def kill_after_step(process: Forked, run: Path, step: int) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize("when", [5, 15, 25, 30])
+@pytest.mark.parametrize("when", [5, 25, *(pytest.param(step, marks=pytest.mark.slow) for step in (15, 30))])
 def test_a_killed_and_resumed_run_ends_with_the_same_weights(  # type: ignore[no-untyped-def]
     when: int, recambio, start, unbroken, project: Path
 ) -> None:
