@@ -2,7 +2,7 @@
 
 A fork is a process of its own: it has its own environment, folder, outputs, process group and random numbers, it can be interrupted and
 killed, and it can kill itself at a named moment. Two things it shares with its siblings, the seed of string hashes and whatever was
-imported: what both could hide is tested by whole processes (the fixture ``whole``).
+imported: what both could hide is tested by whole processes (``conftest.whole``).
 
 ``python forks.py FOLDER`` serves jobs from ``FOLDER/jobs``, a pipe.
 """
