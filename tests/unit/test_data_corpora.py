@@ -157,6 +157,22 @@ def test_a_failed_or_unfinished_build_leaves_nothing_and_damage_is_repaired(tmp_
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_an_interrupt_as_soon_as_there_is_a_folder_aside_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Path.mkdir
+
+    def interrupted(path: Path, **options: Any) -> None:
+        make(path, **options)
+        if path.name.startswith("."):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        published(tmp_path / "kind" / "key", lambda aside: None, Path.is_dir)
+    assert list((tmp_path / "kind").iterdir()) == []
+
+
 def test_the_loser_of_a_race_takes_the_winners_result(tmp_path: Path) -> None:
     folder = tmp_path / "key"
 

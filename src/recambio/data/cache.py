@@ -121,8 +121,8 @@ def published(
         _sweep(folder.parent)
         keeps = resumes and is_alone
         aside = folder.parent / f".{folder.name}.{'part' if keeps else uuid.uuid4().hex}"
-        aside.mkdir(exist_ok=keeps)
         try:
+            aside.mkdir(exist_ok=keeps)  # within: a signal is answered as soon as it is made
             build(aside)
             _rename(aside, folder, is_complete)
         except BaseException as error:
