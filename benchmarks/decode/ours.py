@@ -20,5 +20,6 @@ def load(job: Job) -> Decode:
     ours.model.eval()
     precision: dict[str, WeightPrecision] = {"fp32": "32", "bf16": "bf16", "int8": "int8"}
     ours.model = prepared(ours.model, precision[job.precision])
+    ours.is_recorded = True
     ours.forbid_special_tokens()
     return ours.decode

@@ -62,6 +62,7 @@ class Ours(Contender):
         self._greedy: Search = registry.SEARCH.create("greedy")
         self._beam: Search = registry.SEARCH.create({"name": "beam", "width": BEAM_WIDTH})
         self._scorer: ModelScorer | None = None
+        self.is_recorded = False
 
     def loss(self, batch: Batch) -> Tensor:
         """See :meth:`Contender.loss`."""
@@ -74,7 +75,9 @@ class Ours(Contender):
 
     def forbid_special_tokens(self) -> None:
         """See :meth:`Contender.forbid_special_tokens`."""
-        self._scorer = _Endless(self.model, sos_id=SOS, eos_id=EOS, pad_id=PAD)
+        self._scorer = _Endless(self.model, sos_id=SOS, eos_id=EOS, pad_id=PAD, is_recorded=self.is_recorded)
+        if self._scorer.recorder is not None:
+            self._scorer.recorder.uses = 8  # in the rounds that don't count, as a long file's first lines don't
 
     def greedy(self, sources: Sequence[Sequence[int]], n_tokens: int) -> list[list[int]]:
         """See :meth:`Contender.greedy`."""
@@ -92,8 +95,8 @@ class Ours(Contender):
 class _Endless(ModelScorer):
     """A scorer to which EOS is as impossible as SOS and PAD are; a step costs what it always costs."""
 
-    def __init__(self, model: Transformer, *, sos_id: int, eos_id: int, pad_id: int) -> None:
-        super().__init__(model, sos_id=sos_id, eos_id=eos_id, pad_id=pad_id)
+    def __init__(self, model: Transformer, *, sos_id: int, eos_id: int, pad_id: int, is_recorded: bool) -> None:
+        super().__init__(model, sos_id=sos_id, eos_id=eos_id, pad_id=pad_id, is_recorded=is_recorded)
         self.never = torch.tensor([sos_id, pad_id, eos_id])
 
 

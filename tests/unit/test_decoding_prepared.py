@@ -21,6 +21,7 @@ from recambio.components.feed_forward import MLP
 from recambio.components.packed import WeightPrecision, _SingleRow, int8_problem, product
 from recambio.components.positions.base import PositionalEncoding
 from recambio.config import load as load_config
+from recambio.config.schema import Decoding
 from recambio.decoding import ModelScorer, generate
 from recambio.decoding.best import best_tokens
 from recambio.decoding.searches.beam import in_their_parents_place
@@ -292,8 +293,8 @@ def test_the_option(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
         sos_id, eos_id, pad_id = SOS, EOS, PAD
 
     with pytest.raises(InputError, match=r"decoding\.precision: int8 needs another machine"):
-        building.build_scorer(model_with(), Words(), "int8")  # type: ignore[arg-type]
-    assert building.build_scorer(model_with(), Words(), "bf16").eos_id == EOS  # type: ignore[arg-type]
+        building.build_scorer(model_with(), Words(), Decoding(precision="int8"))  # type: ignore[arg-type]
+    assert building.build_scorer(model_with(), Words(), Decoding(precision="bf16")).eos_id == EOS  # type: ignore[arg-type]
 
 
 @settings(max_examples=25)

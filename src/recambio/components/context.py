@@ -6,12 +6,14 @@ One mask convention inside the package: **True = may attend**, True = a real tok
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+from recambio.components.tracing import is_traced
 
 if TYPE_CHECKING:
     from recambio.components.positions.base import PositionalEncoding
@@ -110,6 +112,38 @@ class Cache(ABC):
         """
         return None
 
+    def lengthened(self, length: int) -> Cache | None:
+        """Of the encoder's output what has padding up to position ``length``, which the context's mask hides.
+
+        Returns:
+            None where it can't: a step with it isn't recorded.
+        """
+        return None
+
+    def tensors(self, n_slots: int) -> tuple[Tensor, ...] | None:
+        """All that a step of one token reads and writes, for a recording of the step (:mod:`recambio.decoding.recorder`).
+
+        Args:
+            n_slots: What keeps every token has room for so many, no fewer and no more.
+
+        Returns:
+            Contiguous tensors, of shapes that don't change from step to step; None where there are none yet, or a step does more than to
+            read and write tensors.
+        """
+        return None
+
+    def standing_in(self, tensors: Sequence[Tensor], lengths: Tensor) -> Cache:
+        """A cache of these tensors and lengths (R,) for the step while it is recorded, which depends on nothing else.
+
+        Afterwards its own :meth:`tensors` are what the step has made of them. Self-attention gets all slots of all rows: the mask hides
+        those that aren't filled.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has tensors, but no cache that stands in")
+
+    def take(self, tensors: Sequence[Tensor], lengths: Tensor) -> None:
+        """Go on from what a recorded step has made of :meth:`tensors`: one token more in every row, ``lengths`` (R,) now."""
+        raise NotImplementedError(f"{type(self).__name__} has tensors, but doesn't take them")
+
 
 def positions_of(lengths: Tensor, n_new: int) -> Tensor:
     """Positions of the next ``n_new`` tokens of rows that hold ``lengths`` (R,): (R, n_new)."""
@@ -129,7 +163,7 @@ def refuse_beyond(limit: int, positions: Tensor, is_training: bool, part: str, r
     Raises:
         ValueError: One is.
     """
-    needs_reading = not torch.compiler.is_compiling() and not (is_training and positions.is_cuda)
+    needs_reading = not is_traced() and not (is_training and positions.is_cuda)
     longest = int(positions.max()) + 1 if needs_reading and positions.numel() else positions.shape[-1]
     if longest > limit:
         raise ValueError(

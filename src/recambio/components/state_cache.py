@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,22 @@ class StateCache(Cache):
     def shortened(self, length: int) -> StateCache:
         """See :meth:`Cache.shortened`: sums hold no padding."""
         return self
+
+    def lengthened(self, length: int) -> StateCache:
+        """See :meth:`Cache.lengthened`: sums hold no padding."""
+        return self
+
+    def tensors(self, n_slots: int) -> tuple[Tensor, ...] | None:
+        """See :meth:`Cache.tensors`."""
+        return tuple(x.contiguous() for x in self.state.values()) if type(self) is StateCache else None
+
+    def standing_in(self, tensors: Sequence[Tensor], lengths: Tensor) -> StateCache:
+        """See :meth:`Cache.standing_in`."""
+        return self._with(dict(zip(self.state, tensors, strict=True)), lengths)
+
+    def take(self, tensors: Sequence[Tensor], lengths: Tensor) -> None:
+        """See :meth:`Cache.take`."""
+        self.state, self.lengths = dict(zip(self.state, tensors, strict=True)), lengths
 
     @staticmethod
     def _with(state: dict[str, Tensor], lengths: Tensor) -> StateCache:

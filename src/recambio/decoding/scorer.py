@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recambio.decoding.alignment import alignment_problem, cross_attention_weights
+from recambio.decoding.recorder import Recorder
 from recambio.model import DecoderState, Transformer
 
 S = TypeVar("S")
@@ -74,14 +75,16 @@ class ModelScorer(Scorer[DecoderState]):
         sos_id: First decoder token.
         eos_id: Ends every sentence.
         pad_id: Fills shorter sources.
+        is_recorded: The model's weights are there for good, and it is on CPU: steps of few rows may be recorded and replayed.
     """
 
-    def __init__(self, model: Transformer, *, sos_id: int, eos_id: int, pad_id: int) -> None:
+    def __init__(self, model: Transformer, *, sos_id: int, eos_id: int, pad_id: int, is_recorded: bool = False) -> None:
         self.model = model
         self.sos_id, self.eos_id, self.pad_id = sos_id, eos_id, pad_id
         self.device = next(model.parameters()).device
         self.never = torch.tensor([sos_id, pad_id], device=self.device)
         """Tokens of probability zero."""
+        self.recorder = Recorder(model, self._step) if is_recorded else None
 
     def start(self, sources: Sequence[Sequence[int]], max_length: int) -> DecoderState:
         """See :meth:`Scorer.start`."""
@@ -95,6 +98,9 @@ class ModelScorer(Scorer[DecoderState]):
 
     def step(self, state: DecoderState, tokens: Tensor) -> Tensor:
         """See :meth:`Scorer.step`. SOS and PAD have probability zero, and the rest sums to one without them."""
+        return self._step(state, tokens) if self.recorder is None else self.recorder.step(state, tokens)
+
+    def _step(self, state: DecoderState, tokens: Tensor) -> Tensor:
         hidden = self.model.step(state, tokens[:, None])[:, 0]
         logits = self.model.logits(hidden).float()
         return torch.log_softmax(logits.index_fill_(-1, self.never, float("-inf")), dim=-1)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from recambio.components.compatible import is_bounded
-from recambio.components.packed import WeightPrecision
 from recambio.config import Config, data_root, site_nodes
+from recambio.config.schema import Decoding
 from recambio.data.corpora.base import Corpus
 from recambio.data.tokenizers.base import Tokenizer
 from recambio.decoding.scorer import ModelScorer
@@ -148,17 +148,23 @@ def build_corpus(config: Config) -> Corpus:
     )
 
 
-def build_scorer(model: Transformer, tokenizer: Tokenizer, precision: WeightPrecision = "32") -> ModelScorer:
+def build_scorer(model: Transformer, tokenizer: Tokenizer, decoding: Decoding) -> ModelScorer:
     """A model whose weights no longer change as a search sees it.
 
     Raises:
         InputError: There are no products of that precision here.
     """
     try:
-        model = prepared(model, precision)
+        model = prepared(model, decoding.precision)
     except ValueError as error:
         raise InputError(f"decoding.precision: {error}") from error
-    return ModelScorer(model, sos_id=tokenizer.sos_id, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
+    return ModelScorer(
+        model,
+        sos_id=tokenizer.sos_id,
+        eos_id=tokenizer.eos_id,
+        pad_id=tokenizer.pad_id,
+        is_recorded=decoding.record_steps and next(model.parameters()).device.type == "cpu",
+    )
 
 
 def longest_target(config: Config) -> int | None:

@@ -239,7 +239,7 @@ class Translator(LineTranslator):
         )
         self.model = model.eval()
         self.models = [self.model, *(other.eval() for other in others)]
-        members = [build_scorer(one, tokenizer, config.values.decoding.precision) for one in self.models]
+        members = [build_scorer(one, tokenizer, config.values.decoding) for one in self.models]
         self.scorer: Scorer[Any] = Ensemble(members, config.values.decoding.ensemble) if others else members[0]
         if forbid:
             phrases = [self._cleaner.normalize_line(phrase).strip() for phrase in forbid]

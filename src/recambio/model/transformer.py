@@ -5,14 +5,15 @@ Paper: Vaswani et al. 2017, "Attention Is All You Need", https://arxiv.org/abs/1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from recambio.components.attention.cache import moves
 from recambio.components.block.base import Block
-from recambio.components.context import TokenContext, positions_of
+from recambio.components.context import Cache, TokenContext, positions_of
 from recambio.components.embedding.base import TokenEmbedding
 from recambio.components.normalization.base import Normalization
 from recambio.model.initialise import initialise, seeded
@@ -36,6 +37,8 @@ class DecoderState:
         n_sources: M.
         memory_tokens: (M, S) bool, True = a real source token; None if all are.
         memory_length: S.
+        n_keys: Keys that the caches of self-attention hand out, where that isn't the longest row's number of tokens: in a step that is
+            recorded.
     """
 
     caches: list[LayerCaches]
@@ -44,6 +47,7 @@ class DecoderState:
     n_sources: int
     memory_length: int
     memory_tokens: Tensor | None = None
+    n_keys: int | None = None
 
     @property
     def n_rows(self) -> int:
@@ -56,6 +60,9 @@ class DecoderState:
         Beams expanding, reordering within a source, and sources leaving keep one row of memory per source.
         """
         group = self.n_rows // max(1, self.n_sources)
+        found = moves(rows, self.n_rows)
+        if found is not None and found.within(group):
+            return self._rearranged(rows)
         owners, counts = torch.unique_consecutive(rows // max(1, group), return_counts=True)
         sizes = counts.tolist()
         if len(set(sizes)) > 1 or len(set(owners.tolist())) < len(owners):
@@ -76,6 +83,19 @@ class DecoderState:
         return replace(
             self, caches=caches, lengths=lengths, common_length=common, n_sources=len(owners), memory_tokens=tokens
         )
+
+    def _rearranged(self, rows: Tensor) -> DecoderState:
+        """As many rows of every source as there were."""
+        caches = [
+            replace(
+                c,
+                self_attention=c.self_attention.select(rows),
+                feed_forward=c.feed_forward.select(rows) if c.feed_forward is not None else None,
+            )
+            for c in self.caches
+        ]
+        lengths = self.lengths if self.common_length is not None else self.lengths[rows]
+        return replace(self, caches=caches, lengths=lengths)
 
     def join(self, other: DecoderState) -> DecoderState:
         """These rows followed by the other's, whose lengths and source lengths may differ."""
@@ -109,6 +129,65 @@ class DecoderState:
             longest,
             tokens,
         )
+
+    def padded(self, memory_length: int) -> bool:
+        """Pad the source's side to a length, in place. Returns: whether all caches can."""
+        longer = [layer.cross_attention.lengthened(memory_length) for layer in self.caches]
+        caches = [replace(a, cross_attention=b) for a, b in zip(self.caches, longer, strict=True) if b is not None]
+        if len(caches) < len(longer):
+            return False
+        self.memory_tokens = self._tokens(memory_length)
+        self.caches, self.memory_length = caches, memory_length
+        return True
+
+    def cache_tensors(self, n_slots: int) -> list[tuple[Tensor, ...]] | None:
+        """What each cache holds, see :meth:`Cache.tensors`; None if one can't tell."""
+        found = []
+        for cache in self._all_caches():
+            if (tensors := cache.tensors(n_slots)) is None:
+                return None
+            found.append(tensors)
+        return found
+
+    def standing_in(
+        self, lengths: Tensor, memory_tokens: Tensor, tensors: Sequence[Sequence[Tensor]], n_slots: int
+    ) -> DecoderState:
+        """A state of these tensors for a step that is recorded, which depends on nothing else.
+
+        Args:
+            lengths: (R,).
+            memory_tokens: (M, S).
+            tensors: As :meth:`cache_tensors` has them.
+            n_slots: As it was told.
+        """
+        caches = [c.standing_in(x, lengths) for c, x in zip(self._all_caches(), tensors, strict=True)]
+        return DecoderState(
+            self._with_caches(caches), lengths, None, self.n_sources, self.memory_length, memory_tokens, n_slots
+        )
+
+    def take(self, tensors: Sequence[Sequence[Tensor]]) -> None:
+        """Go on from what a recorded step has made of :meth:`cache_tensors`."""
+        self.lengths = self.lengths + 1
+        if self.common_length is not None:
+            self.common_length += 1
+        for cache, own in zip(self._all_caches(), tensors, strict=True):
+            cache.take(own, self.lengths)
+
+    def _all_caches(self) -> list[Cache]:
+        found = []
+        for layer in self.caches:
+            found += [layer.self_attention, layer.cross_attention]
+            if layer.feed_forward is not None:
+                found.append(layer.feed_forward)
+        return found
+
+    def _with_caches(self, caches: Iterable[Cache]) -> list[LayerCaches]:
+        """The layers with others in place of :meth:`_all_caches`."""
+        rest = iter(caches)
+        return [
+            LayerCaches(next(rest), next(rest), None if layer.feed_forward is None else next(rest))
+            for layer in self.caches
+        ]
 
     def _shortened(self) -> DecoderState:
         """Without the padding of sources that have left."""
@@ -289,7 +368,7 @@ class Transformer(nn.Module):
             keys = arange_positions(longest, device)
         else:
             positions = positions_of(state.lengths, n_new)
-            longest = int(state.lengths.max()) + n_new
+            longest = state.n_keys or int(state.lengths.max()) + n_new
             keys = arange_positions(longest, device)
         x = self.decoder.embed(self.embedding.embed_target(tokens), positions)
         # One new token in rows of equal length may see all that is cached: nothing to mask.

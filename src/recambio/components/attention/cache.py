@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,25 +14,43 @@ from recambio.components.context import Cache
 _held = threading.local()
 
 
-def moves(rows: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
+class Moves(NamedTuple):
+    """What a selection of as many rows as there are changes.
+
+    Attributes:
+        pairs: The places that change, each with the row that comes there, none of which changes itself.
+        places, sources: The two as tensors.
+    """
+
+    pairs: list[tuple[int, int]]
+    places: Tensor
+    sources: Tensor
+
+    def within(self, group: int) -> bool:
+        """Whether every row stays in its group of ``group`` neighbours."""
+        return all(place // group == source // group for place, source in self.pairs)
+
+
+def moves(rows: Tensor, count: int) -> Moves | None:
     """What a selection of ``count`` rows from as many changes, if it can be done in place.
 
     All caches of a model are asked with the same two tensors, one for the rows and one for their sources: the last answers are kept.
 
     Returns:
-        The places that change and the rows that come there, none of which changes itself; empty if nothing does, None if a row that
-        changes is wanted elsewhere, or rows leave or enter.
+        None if a row that changes is wanted elsewhere, or rows leave or enter.
     """
     if rows.numel() != count:
         return None
-    known: list[tuple[Tensor, tuple[Tensor, Tensor] | None]] = getattr(_held, "answers", [])
+    known: list[tuple[Tensor, Moves | None]] = getattr(_held, "answers", [])
     for held, answer in known:
         if held is rows:
             return answer
-    places = (rows != torch.arange(count, device=rows.device)).nonzero()[:, 0]
-    sources = rows[places]
-    in_place = places.numel() == 0 or bool((rows[sources] == sources).all())
-    answer = (places, sources) if in_place else None
+    wanted = rows.tolist()
+    pairs = [(place, source) for place, source in enumerate(wanted) if source != place]
+    answer = None
+    if all(wanted[source] == source for _, source in pairs):
+        places, sources = torch.tensor(pairs, dtype=torch.long, device=rows.device).view(-1, 2).T.contiguous()
+        answer = Moves(pairs, places, sources)
     _held.answers = [*known[-1:], (rows, answer)]
     return answer
 
@@ -38,7 +58,7 @@ def moves(rows: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
 def is_identity(rows: Tensor, count: int) -> bool:
     """Whether selecting these rows from ``count`` changes nothing."""
     found = moves(rows, count)
-    return found is not None and found[0].numel() == 0
+    return found is not None and not found.pairs
 
 
 class KeyValueCache(Cache):
@@ -81,7 +101,7 @@ class KeyValueCache(Cache):
             self._values = v.new_zeros(*v.shape[:2], self.max_length, v.shape[3])
             self.lengths = self.lengths.to(k.device)
         elif needed > self.max_length:
-            self._grow(max(needed, 2 * self.max_length))
+            self._resize(max(needed, 2 * self.max_length))
         if self._uniform is not None:
             self._keys.narrow(2, self._uniform, n_new).copy_(k)
             self._values.narrow(2, self._uniform, n_new).copy_(v)
@@ -99,7 +119,7 @@ class KeyValueCache(Cache):
     def select(self, rows: Tensor) -> KeyValueCache:
         """See :meth:`Cache.select`. Only rows that change are copied, and only as far as they are filled."""
         if (found := moves(rows, len(self.lengths))) is not None:
-            self._move(*found)
+            self._move(found)
             return self
         chosen = KeyValueCache(len(rows), self.max_length)
         chosen.lengths = self.lengths.to(rows.device)[rows]
@@ -125,18 +145,41 @@ class KeyValueCache(Cache):
         joined._values = self._stack(self._values, other._values, other, joined)
         return joined
 
-    def _move(self, places: Tensor, sources: Tensor) -> None:
-        if places.numel() == 0:
+    def tensors(self, n_slots: int) -> tuple[Tensor, ...] | None:
+        """See :meth:`Cache.tensors`."""
+        if type(self) is not KeyValueCache or self._keys is None or self._values is None or self._longest >= n_slots:
+            return None
+        if self.max_length != n_slots:
+            self._resize(n_slots)
+        return self._keys, self._values
+
+    def standing_in(self, tensors: Sequence[Tensor], lengths: Tensor) -> FixedCache:
+        """See :meth:`Cache.standing_in`."""
+        keys, values = tensors
+        return FixedCache(keys, values, lengths)
+
+    def take(self, tensors: Sequence[Tensor], lengths: Tensor) -> None:
+        """See :meth:`Cache.take`. The storage has been written to."""
+        self.lengths = lengths
+        self._longest += 1
+        if self._uniform is not None:
+            self._uniform += 1
+
+    def _move(self, found: Moves) -> None:
+        if not found.pairs:
             return
+        places, sources = found.places, found.sources
         if self._uniform is None:
-            self.lengths[places.to(self.lengths.device)] = self.lengths[sources.to(self.lengths.device)]
+            sources_of_lengths = sources.to(self.lengths.device)
+            self.lengths = self.lengths.index_copy(0, places.to(self.lengths.device), self.lengths[sources_of_lengths])
+            self._longest = int(self.lengths.max())
         for storage in (self._keys, self._values):
             if storage is not None:
                 filled = storage[:, :, : self._longest]
                 with torch.no_grad():  # nobody trains through decoding
                     filled.index_copy_(0, places, filled.index_select(0, sources))
 
-    def _grow(self, slots: int) -> None:
+    def _resize(self, slots: int) -> None:
         assert self._keys is not None and self._values is not None
         for name in ("_keys", "_values"):
             old: Tensor = getattr(self, name)
@@ -151,12 +194,9 @@ class KeyValueCache(Cache):
         if spare is not None and spare.shape[0] >= len(rows) and spare.shape[1:] == storage.shape[1:]:
             picked = spare[: len(rows)]
         else:
-            picked = storage.new_empty(len(rows), *storage.shape[1:])
+            picked = storage.new_zeros(len(rows), *storage.shape[1:])
         with torch.no_grad():  # nobody trains through decoding, and `out` saves a copy
             torch.index_select(storage[:, :, :filled], 0, rows, out=picked[:, :, :filled])
-        if chosen._uniform is None:
-            # A shorter row's slots are read before they are written: masked, but a weight of 0 doesn't silence a NaN.
-            picked[:, :, filled:] = 0
         return picked
 
     def _stack(
@@ -173,6 +213,36 @@ class KeyValueCache(Cache):
         if theirs is not None:
             storage[n_ours:, :, : other._longest] = theirs[:, :, : other._longest]
         return storage
+
+
+class FixedCache(KeyValueCache):
+    """The same while a step is recorded: what it does depends on shapes alone, and all slots are handed out.
+
+    Args:
+        keys: (R, H, S, Dk), written to.
+        values: (R, H, S, Dv), likewise.
+        lengths: (R,) tokens each row holds, fewer than S.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, lengths: Tensor) -> None:
+        super().__init__(0, keys.shape[2])
+        self._keys, self._values, self.lengths = keys, values, lengths
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`KeyValueCache.append`; k: (R, H, 1, Dk), v: (R, H, 1, Dv)."""
+        assert self._keys is not None and self._values is not None
+        for storage, new in ((self._keys, k), (self._values, v)):
+            if len(self.lengths) == 1:
+                storage.index_copy_(2, self.lengths, new)
+            else:
+                rows = torch.arange(len(self.lengths), device=new.device)
+                storage.transpose(1, 2).index_put_((rows, self.lengths), new[:, :, 0])
+        return self._keys, self._values
+
+    def tensors(self, n_slots: int) -> tuple[Tensor, ...]:
+        """See :meth:`Cache.tensors`."""
+        assert self._keys is not None and self._values is not None
+        return self._keys, self._values
 
 
 class MemoryCache(Cache):
@@ -203,6 +273,21 @@ class MemoryCache(Cache):
     def shortened(self, length: int) -> MemoryCache:
         """See :meth:`Cache.shortened`."""
         return MemoryCache(self.k[:, :, :length], self.v[:, :, :length])
+
+    def lengthened(self, length: int) -> MemoryCache:
+        """See :meth:`Cache.lengthened`."""
+        return MemoryCache(_padded(self.k, length), _padded(self.v, length))
+
+    def tensors(self, n_slots: int) -> tuple[Tensor, ...] | None:
+        """See :meth:`Cache.tensors`."""
+        return (self.k, self.v) if type(self) is MemoryCache else None
+
+    def standing_in(self, tensors: Sequence[Tensor], lengths: Tensor) -> MemoryCache:
+        """See :meth:`Cache.standing_in`."""
+        return MemoryCache(*tensors)
+
+    def take(self, tensors: Sequence[Tensor], lengths: Tensor) -> None:
+        """See :meth:`Cache.take`. A step only reads."""
 
 
 def _padded(x: Tensor, length: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recambio.components.context import AttentionContext
+from recambio.components.tracing import is_traced
 
 _FEW_QUERIES = 8
 """Up to so many queries a row, attention in half precision on CPU is done in float32."""
@@ -128,8 +129,8 @@ def _attend_products(
     empty = None
     if mask is not None and added is not None:
         empty = added.amax(-1, keepdim=True) == -torch.inf
-        # On CPU asking costs nothing, but a compiler would break the graph at the question.
-        if torch.compiler.is_compiling() or bool(empty.any()):
+        # On CPU asking costs nothing, but who traces the code can't answer.
+        if is_traced() or bool(empty.any()):
             added = added.masked_fill(empty, 0.0)
         else:
             empty = None

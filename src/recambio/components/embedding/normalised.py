@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recambio.components.embedding.standard import StandardEmbedding
+from recambio.components.tracing import is_traced
 from recambio.registry import EMBEDDING, Card
 
 _EPS = 1e-12
@@ -91,9 +92,12 @@ class NormalisedEmbedding(StandardEmbedding):
             return _normalised(weight, 1.0 if gain is None else gain), bias
         versions = [source._version for source in sources]
         if self._kept is None or versions != self._kept[1] or not all(map(_is_same, sources, self._kept[0])):
+            made = _normalised(weight, 1.0 if gain is None else gain)
+            if is_traced():
+                return made, bias
             # Held as they are, so that nothing else can come to lie where they lay.
             held = [source.detach() for source in sources]
-            self._kept = held, versions, _normalised(weight, 1.0 if gain is None else gain)
+            self._kept = held, versions, made
         return self._kept[2], bias
 
     def train(self, mode: bool = True) -> NormalisedEmbedding:

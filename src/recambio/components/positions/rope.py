@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recambio.components.positions.base import PositionalEncoding
+from recambio.components.tracing import is_traced
 from recambio.registry import POSITIONS, Card
 
 
@@ -173,6 +174,8 @@ class RoPE(PositionalEncoding):
 
     def _phases(self, positions: Tensor, width: int, dtype: torch.dtype, is_key: bool) -> Tensor:
         """``exp(j angle)``. Every layer asks for the same ones, so on CPU, where comparing costs nothing, the last are kept."""
+        if is_traced():
+            return torch.complex(*self._waves(positions, width, dtype, is_key))
         key, slot = (width, dtype, torch.is_inference_mode_enabled()), is_key and self.keys_differ
         last = self._last.get(slot)
         if last is not None and last[1] == key and positions.device.type == "cpu" and torch.equal(last[0], positions):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recambio.components.positions.base import PositionalEncoding
+from recambio.components.tracing import is_traced
 from recambio.registry import POSITIONS, Card
 
 
@@ -43,7 +44,7 @@ class Sandwich(PositionalEncoding):
     def attention_bias(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
         """See :meth:`PositionalEncoding.attention_bias`."""
         distance = (query_positions[:, None, :, None] - key_positions[:, None, None, :]).abs()
-        if distance.device.type == "cpu" and distance.numel() and not torch.compiler.is_compiling():
+        if distance.device.type == "cpu" and distance.numel() and not is_traced():
             fall = self._fall(torch.arange(int(distance.max()) + 1))[distance]
         else:
             fall = self._fall(distance)

@@ -225,12 +225,15 @@ def in_their_parents_place(parents: Tensor) -> Tensor:
     Returns:
         (M, k): which child comes to each place.
     """
-    k = parents.shape[1]
-    places = torch.arange(k, device=parents.device)
-    same = parents[:, :, None] == parents[:, None, :]
-    is_first = ~(same & (places[:, None] > places)).any(2)
-    free = torch.ones_like(parents).scatter_(1, parents, 0)  # no child has this parent
-    empty = free.argsort(dim=1, descending=True, stable=True)
-    nth = (~is_first).cumsum(1) - 1
-    goes_to = torch.where(is_first, parents, empty.gather(1, nth.clamp_min(0)))
-    return torch.empty_like(parents).scatter_(1, goes_to, places.expand_as(parents))
+    order = []
+    for row in parents.tolist():
+        firsts: list[int | None] = [None] * len(row)
+        others = []
+        for child, parent in enumerate(row):
+            if firsts[parent] is None:
+                firsts[parent] = child
+            else:
+                others.append(child)
+        rest = iter(others)
+        order.append([next(rest) if child is None else child for child in firsts])
+    return torch.tensor(order, dtype=torch.long, device=parents.device).view_as(parents)

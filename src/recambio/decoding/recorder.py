@@ -1,0 +1,139 @@
+"""Steps of few rows, replayed: there the Python between torch's operations takes longer than the products."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from recambio.model import DecoderState, Transformer
+from recambio.model.recording import Function, record
+
+Step = Callable[[DecoderState, Tensor], Tensor]
+"""State and tokens (R,) to log-probabilities (R, V)."""
+
+MULTIPLE = 64
+"""Sources and targets are padded to a multiple of so many tokens: few lengths are few recordings."""
+
+_MOST_ROWS = 8
+"""A step of more rows spends little on anything but products, and the padding would cost it more."""
+
+_MOST_RECORDINGS = 24
+
+_TOLERANCE = 1e-3
+
+
+class _Key(NamedTuple):
+    """What a recording depends on."""
+
+    rows: int
+    sources: int
+    memory_length: int
+    n_slots: int
+
+
+class _Recording(NamedTuple):
+    """A step of one shape.
+
+    Attributes:
+        run: Tokens (R,), lengths (R,), the source's tokens (M, S) and what the caches hold to log-probabilities (R, V) and what the caches
+            hold then.
+        counts: Tensors of each cache.
+    """
+
+    run: Function
+    counts: list[int]
+
+
+class Recorder:
+    """Replays the steps of one model, shape by shape, as soon as that pays.
+
+    A recording's inputs and outputs are what the caches of all parts hold (:meth:`Cache.tensors`). Where a part has a cache that can't
+    tell, or asks for a value in its step, steps are taken plainly. Whether a recording can be trusted is tried at once: log-probabilities
+    and caches must be the plain step's.
+
+    Args:
+        model: In evaluation mode, on CPU, its weights for good.
+        plain: Its step.
+        uses: So often a shape must have been met before it is recorded, which takes as long as some hundred steps save.
+
+    Attributes:
+        problem: Why nothing is recorded any more; None if all is well.
+    """
+
+    def __init__(self, model: Transformer, plain: Step, uses: int = 500) -> None:
+        self.model, self.plain, self.uses = model, plain, uses
+        self.problem: str | None = None
+        self._met: dict[_Key, int] = {}
+        self._recordings: dict[_Key, _Recording] = {}
+
+    def step(self, state: DecoderState, tokens: Tensor) -> Tensor:
+        """As the plain step: tokens (R,). Returns: log-probabilities (R, V). The state advances in place."""
+        if self.problem is not None or len(tokens) > _MOST_ROWS or torch.is_grad_enabled():
+            return self.plain(state, tokens)
+        longest = int(state.lengths.max()) if state.common_length is None else state.common_length
+        key = _Key(len(tokens), state.n_sources, _rounded(state.memory_length), _rounded(longest + 1))
+        recording = self._recordings.get(key)
+        if recording is None and not self._is_due(key):
+            return self.plain(state, tokens)
+        if (held := self._held(state, key)) is None:
+            return self.plain(state, tokens)
+        assert state.memory_tokens is not None
+        inputs = [tokens.contiguous(), state.lengths, state.memory_tokens.contiguous(), *itertools.chain(*held)]
+        if recording is None:
+            return self._record(key, state, inputs, [len(tensors) for tensors in held])
+        scores, *tensors = recording.run(*inputs)
+        state.take(_apart(tensors, recording.counts))
+        return scores
+
+    def _is_due(self, key: _Key) -> bool:
+        self._met[key] = self._met.get(key, 0) + 1
+        return self._met[key] > self.uses and len(self._recordings) < _MOST_RECORDINGS
+
+    def _held(self, state: DecoderState, key: _Key) -> list[tuple[Tensor, ...]] | None:
+        """What the caches hold, the source's side padded; None if that can't be."""
+        is_padded = state.memory_tokens is not None and state.memory_length == key.memory_length
+        if not is_padded and not state.padded(key.memory_length):
+            self.problem = "a cache of cross-attention can't be padded"
+            return None
+        return state.cache_tensors(key.n_slots)
+
+    def _record(self, key: _Key, state: DecoderState, inputs: list[Tensor], counts: list[int]) -> Tensor:
+        """Record the step, and take it plainly."""
+
+        def step(tokens: Tensor, lengths: Tensor, memory_tokens: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+            stand_in = state.standing_in(lengths, memory_tokens, _apart(tensors, counts), key.n_slots)
+            scores = self.plain(stand_in, tokens)
+            return scores, *itertools.chain(*(stand_in.cache_tensors(key.n_slots) or ()))
+
+        try:
+            run = record(step, inputs, self.model)
+            found = run(*(x.clone() for x in inputs))
+        except Exception as error:  # whatever keeps a part from being recorded: there is the plain step
+            self.problem = f"{type(error).__name__}: {error}"
+            return self.plain(state, inputs[0])
+        scores = self.plain(state, inputs[0])
+        if (after := state.cache_tensors(key.n_slots)) is None:  # that was the last slot: nothing to compare with
+            return scores
+        expected = [scores, *itertools.chain(*after)]
+        if len(found) != len(expected) or not all(map(_is_close, found, expected)):
+            self.problem = "the recorded step gives other numbers than the plain one"
+        else:
+            self._recordings[key] = _Recording(run, counts)
+        return scores
+
+
+def _rounded(length: int) -> int:
+    return -(-length // MULTIPLE) * MULTIPLE
+
+
+def _apart(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Sequence[Tensor]]:
+    rest = iter(tensors)
+    return [tuple(itertools.islice(rest, count)) for count in counts]
+
+
+def _is_close(x: Tensor, y: Tensor) -> bool:
+    return x.shape == y.shape and x.dtype == y.dtype and torch.allclose(x, y, rtol=_TOLERANCE, atol=_TOLERANCE)
