@@ -47,6 +47,12 @@ PRECISIONS: tuple[WeightPrecision, ...] = ("32", "bf16", "int8")
 PAD, SOS, EOS, V = 0, 2, 3, 40
 
 
+@pytest.fixture(autouse=True)
+def small_maps_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As large ones are: those of these models are small."""
+    monkeypatch.setattr(packed, "_LEAST_PACKED", 0)
+
+
 def needs(precision: str) -> None:
     if precision == "int8" and (problem := int8_problem(torch.device("cpu"))):
         pytest.skip(problem)
@@ -88,7 +94,7 @@ def stepped(model: Transformer, tokens: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("rows", [1, 5, 70])
+@pytest.mark.parametrize("rows", [1, 3, 5, 70])
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_a_product_is_the_linear_map_up_to_its_rounding(precision: WeightPrecision, rows: int, has_bias: bool) -> None:
     needs(precision)
@@ -108,6 +114,13 @@ def test_a_product_is_the_linear_map_up_to_its_rounding(precision: WeightPrecisi
     assert bool(((y.double() - exact).abs() <= bound).all())
     if precision != "32":
         assert not torch.equal(y[:-1].double(), exact[:-1]) or rows == 1
+
+
+def test_small_maps_keep_the_plain_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "_LEAST_PACKED", 24 * 48)
+    assert product(torch.randn(24, 47), None, "32") is None
+    assert (product(torch.randn(24, 48), None, "32") is not None) == packed._can_pack()
+    assert product(torch.randn(24, 47), None, "bf16") is not None
 
 
 def test_the_largest_int8_products_are_summed_exactly() -> None:

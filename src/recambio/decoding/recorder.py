@@ -96,7 +96,7 @@ class Recorder:
     def _held(self, state: DecoderState, key: _Key) -> list[tuple[Tensor, ...]] | None:
         """What the caches hold, the source's side padded; None if that can't be."""
         is_padded = state.memory_tokens is not None and state.memory_length == key.memory_length
-        if not is_padded and not state.padded(key.memory_length):
+        if not is_padded and not state.pad(key.memory_length):
             self.problem = "a cache of cross-attention can't be padded"
             return None
         return state.cache_tensors(key.n_slots)

@@ -130,7 +130,7 @@ class DecoderState:
             tokens,
         )
 
-    def padded(self, memory_length: int) -> bool:
+    def pad(self, memory_length: int) -> bool:
         """Pad the source's side to a length, in place. Returns: whether all caches can."""
         longer = [layer.cross_attention.lengthened(memory_length) for layer in self.caches]
         caches = [replace(a, cross_attention=b) for a, b in zip(self.caches, longer, strict=True) if b is not None]
