@@ -81,7 +81,9 @@ def _refuse(graph: fx.Graph) -> None:
             sizes = value.shape if isinstance(value, Tensor) else [value]
             if any(isinstance(size, _SYMBOLS) for size in sizes):
                 raise ValueError(f"{node.target} depends on a tensor's values")
-        is_seeded = isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
+        is_seeded = (
+            isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
+        )
         # Attention says that it is, also without dropout.
         if is_seeded and {a.name: value for a, value in _arguments(node)}.get("dropout_p") != 0.0:
             raise ValueError(f"{node.target} draws random numbers")
