@@ -77,7 +77,7 @@ class Ours(Contender):
         """See :meth:`Contender.forbid_special_tokens`."""
         self._scorer = _Endless(self.model, sos_id=SOS, eos_id=EOS, pad_id=PAD, is_recorded=self.is_recorded)
         if self._scorer.recorder is not None:
-            self._scorer.recorder.uses = 8  # in the rounds that don't count, as a long file's first lines don't
+            self._scorer.recorder.uses = 8  # within the rounds that don't count
 
     def greedy(self, sources: Sequence[Sequence[int]], n_tokens: int) -> list[list[int]]:
         """See :meth:`Contender.greedy`."""

@@ -23,6 +23,9 @@ _MOST_ROWS = 8
 
 _MOST_RECORDINGS = 24
 
+_FIRST = 4
+"""How many times as often a shape must have been met for the first recording, with which comes what torch imports for it."""
+
 _TOLERANCE = 1e-3
 
 
@@ -58,13 +61,14 @@ class Recorder:
     Args:
         model: In evaluation mode, on CPU, its weights for good.
         plain: Its step.
-        uses: So often a shape must have been met before it is recorded, which takes as long as some hundred steps save.
+        uses: So often a shape must have been met before it is recorded, which takes as long as so many steps save; the first
+            :data:`_FIRST` times as often.
 
     Attributes:
         problem: Why nothing is recorded any more; None if all is well.
     """
 
-    def __init__(self, model: Transformer, plain: Step, uses: int = 500) -> None:
+    def __init__(self, model: Transformer, plain: Step, uses: int = 1000) -> None:
         self.model, self.plain, self.uses = model, plain, uses
         self.problem: str | None = None
         self._met: dict[_Key, int] = {}
@@ -91,7 +95,8 @@ class Recorder:
 
     def _is_due(self, key: _Key) -> bool:
         self._met[key] = self._met.get(key, 0) + 1
-        return self._met[key] > self.uses and len(self._recordings) < _MOST_RECORDINGS
+        needed = self.uses if self._recordings else self.uses * _FIRST
+        return self._met[key] > needed and len(self._recordings) < _MOST_RECORDINGS
 
     def _held(self, state: DecoderState, key: _Key) -> list[tuple[Tensor, ...]] | None:
         """What the caches hold, the source's side padded; None if that can't be."""
