@@ -233,7 +233,8 @@ class Decoding:
         ensemble: What is averaged where several runs translate together (``recambio translate RUN --with RUN2``).
         precision: Of the weights of linear maps and of the projection to the vocabulary: 32, bf16, or int8 (on x86 CPUs only). All else,
             softmax and log-probabilities too, is float32. For evaluations and translations; validations take the weights as they are.
-        record_steps: Whether steps of few rows on CPU are recorded and replayed, a third faster; the numbers differ by rounding.
+        record_steps: Whether steps of few rows on CPU are recorded and replayed once they have come often enough, which is faster; the
+            numbers differ by rounding.
     """
 
     search: PartNode = part("search", "beam", width=4, length_penalty=1.0)
