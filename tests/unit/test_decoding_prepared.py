@@ -59,11 +59,15 @@ def needs(precision: str) -> None:
 
 
 def model_with(
-    positions: Node = "sinusoidal", decoder: Node = "multi_head", embedding: Node = "standard", **parts: Node
+    positions: Node = "sinusoidal",
+    decoder: Node = "multi_head",
+    embedding: Node = "standard",
+    cross_attention: Node = "multi_head",
+    **parts: Node,
 ) -> Transformer:
     spec = ModelSpec(
         encoder=StackSpec.uniform(1, positions="sinusoidal"),
-        decoder=StackSpec.uniform(2, positions=positions, attention=decoder, cross_attention="multi_head", **parts),  # type: ignore[arg-type]
+        decoder=StackSpec.uniform(2, positions=positions, attention=decoder, cross_attention=cross_attention, **parts),  # type: ignore[arg-type]
         source_vocabulary=V,
         target_vocabulary=V,
         d_model=32,

@@ -38,19 +38,6 @@ class _Key(NamedTuple):
     n_slots: int
 
 
-class _Recording(NamedTuple):
-    """A step of one shape.
-
-    Attributes:
-        run: Tokens (R,), lengths (R,), the source's tokens (M, S) and what the caches hold to log-probabilities (R, V) and what the caches
-            hold then.
-        counts: Tensors of each cache.
-    """
-
-    run: Function
-    counts: list[int]
-
-
 class Recorder:
     """Replays the steps of one model, shape by shape, as soon as that pays.
 
@@ -72,7 +59,9 @@ class Recorder:
         self.model, self.plain, self.uses = model, plain, uses
         self.problem: str | None = None
         self._met: dict[_Key, int] = {}
-        self._recordings: dict[_Key, _Recording] = {}
+        # From tokens (R,), lengths (R,), the source's tokens (M, S) and what the caches hold to log-probabilities (R, V) and what they
+        # hold then.
+        self._recordings: dict[_Key, Function] = {}
 
     def step(self, state: DecoderState, tokens: Tensor) -> Tensor:
         """As the plain step: tokens (R,). Returns: log-probabilities (R, V). The state advances in place."""
@@ -88,9 +77,9 @@ class Recorder:
         assert state.memory_tokens is not None
         inputs = [tokens.contiguous(), state.lengths, state.memory_tokens.contiguous(), *itertools.chain(*held)]
         if recording is None:
-            return self._record(key, state, inputs, [len(tensors) for tensors in held])
-        scores, *tensors = recording.run(*inputs)
-        state.take(_apart(tensors, recording.counts))
+            return self._record(key, state, inputs, held)
+        scores, *tensors = recording(*inputs)
+        state.take(_apart(tensors, held))
         return scores
 
     def _is_due(self, key: _Key) -> bool:
@@ -106,11 +95,11 @@ class Recorder:
             return None
         return state.cache_tensors(key.n_slots)
 
-    def _record(self, key: _Key, state: DecoderState, inputs: list[Tensor], counts: list[int]) -> Tensor:
+    def _record(self, key: _Key, state: DecoderState, inputs: list[Tensor], held: Sequence[Sequence[Tensor]]) -> Tensor:
         """Record the step, and take it plainly."""
 
         def step(tokens: Tensor, lengths: Tensor, memory_tokens: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-            stand_in = state.standing_in(lengths, memory_tokens, _apart(tensors, counts), key.n_slots)
+            stand_in = state.standing_in(lengths, memory_tokens, _apart(tensors, held), key.n_slots)
             scores = self.plain(stand_in, tokens)
             return scores, *itertools.chain(*(stand_in.cache_tensors(key.n_slots) or ()))
 
@@ -127,7 +116,7 @@ class Recorder:
         if len(found) != len(expected) or not all(map(_is_close, found, expected)):
             self.problem = "the recorded step gives other numbers than the plain one"
         else:
-            self._recordings[key] = _Recording(run, counts)
+            self._recordings[key] = run
         return scores
 
 
@@ -135,9 +124,10 @@ def _rounded(length: int) -> int:
     return -(-length // MULTIPLE) * MULTIPLE
 
 
-def _apart(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Sequence[Tensor]]:
+def _apart(tensors: Sequence[Tensor], held: Sequence[Sequence[Tensor]]) -> list[Sequence[Tensor]]:
+    """Tensors in a row as they belong to the caches."""
     rest = iter(tensors)
-    return [tuple(itertools.islice(rest, count)) for count in counts]
+    return [tuple(itertools.islice(rest, len(own))) for own in held]
 
 
 def _is_close(x: Tensor, y: Tensor) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from recambio.components.tracing import recording
 
@@ -40,8 +41,6 @@ def record(function: Function, inputs: Sequence[Tensor], model: nn.Module) -> Fu
     Raises:
         Exception: Of any kind, where the function asks for a value, or uses what can't be followed.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx  # a second, and wanted by few
-
     kept = _kept(model)
     with torch.inference_mode(False), torch.no_grad():
         examples = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in inputs]
@@ -94,14 +93,6 @@ def _arguments(node: fx.Node) -> list[tuple[Any, Any]]:
     declared = node.target._schema.arguments  # type: ignore[union-attr]
     given = dict(zip((a.name for a in declared), node.args, strict=False)) | node.kwargs
     return [(a, given.get(a.name, a.default_value)) for a in declared]
-
-
-def _name(node: fx.Node) -> str:
-    """An operation's name without its namespace and overload; empty for what is none."""
-    if node.op != "call_function":
-        return ""
-    target = node.target
-    return target._schema.name.split("::")[1] if isinstance(target, torch._ops.OpOverload) else target.__name__  # type: ignore[union-attr]
 
 
 def _is_view(node: fx.Node) -> bool:
@@ -196,7 +187,7 @@ def _call_directly(graph: fx.Graph) -> None:
             continue
         if any(isinstance(x, (list, tuple)) and None in x for x in node.args):
             continue  # the bindings write these in their own way
-        name = _name(node)
+        name = node.target._schema.name.removeprefix("aten::")
         if isinstance(getattr(torch, name, None), BuiltinFunctionType):
             node.target = getattr(torch, name)
         elif isinstance(getattr(torch.Tensor, name, None), MethodDescriptorType) and _is_of_self(node.target):
