@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,36 @@ def test_bf16_rounds_alike_with_and_without_products_of_bf16() -> None:
     exact = nn.functional.linear(x.bfloat16().double(), weight.bfloat16().double(), bias.bfloat16().double())
     for run in (packed._Rounded(weight, bias), packed._BFloat16(weight, bias)):
         assert_close(run(x).double(), exact, rtol=2.0**-7, atol=2.0**-7)
+
+
+@pytest.mark.skipif(not packed._has_half(), reason="torch has no products of FBGEMM here")
+def test_weights_of_16_bits_are_those_of_bf16_and_all_else_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.Generator().manual_seed(3)
+    weight, bias, x = (torch.randn(*shape, generator=g) for shape in ((24, 600), (24,), (70, 600)))
+    weight /= 600**0.5
+    exact = nn.functional.linear(x.double(), weight.bfloat16().double(), bias.double())
+    alone, some = packed._Half(weight, bias, 1), packed._Half(weight, bias, 2)
+    monkeypatch.setattr(packed, "_LEAST_SHARED", 0)
+    shared = packed._Half(weight, bias, 2)
+    assert (alone.most_alone, some.most_alone, shared.most_alone) == (sys.maxsize, 8 * 600, 0)
+    for rows in (1, 2, 8, 9, 33, 70):
+        y = alone(x[:rows])
+        assert_close(y.double(), exact[:rows], rtol=1e-5, atol=1e-5)
+        assert torch.equal(y, some(x[:rows])) and torch.equal(y, shared(x[:rows]))
+    assert torch.equal(some(x.view(7, 10, 600)), some(x).view(7, 10, 24))
+
+
+def test_weights_that_16_bits_do_not_hold_are_rounded_as_they_are() -> None:
+    weight = torch.randn(24, 48, generator=torch.Generator().manual_seed(3))
+    assert packed._fits_half(weight) == packed._has_half()
+    assert not packed._fits_half(weight * 1e5)
+    assert not packed._fits_half(weight * 1e-6)
+    assert not packed._fits_half(weight * float("nan"))
+    x = torch.randn(3, 48, generator=torch.Generator().manual_seed(4))
+    for scale in (1e-6, 1e5):
+        run = product(weight * scale, None, "bf16")
+        assert run is not None
+        assert_close(run(x) / scale, x @ weight.T, rtol=0.1, atol=0.3)
 
 
 def test_what_an_int8_row_gives_does_not_depend_on_the_others() -> None:

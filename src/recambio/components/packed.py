@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -26,6 +27,9 @@ _LEAST_PACKED = 3 << 16
 
 _FEW_ROWS = 4
 """Up to so many rows of plain weights cost no more than of those that are laid out."""
+
+_ROWS_ALONE, _LEAST_SHARED = 8, 1 << 19
+"""Up to so many rows by fewer weights of 16 bits than this are one thread's work: what a second one saves, its call costs."""
 
 _LEAST_SHARE = 64
 """Outputs that are worth a thread of their own."""
@@ -60,7 +64,7 @@ def product(weight: Tensor, bias: Tensor | None, precision: WeightPrecision) -> 
         return _Int8(weight, bias, _input_levels())
     can_pack = weight.device.type == "cpu" and _can_pack()
     if precision == "bf16" and can_pack and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return _Rounded(weight, bias)
+        return _Half(weight, bias, torch.get_num_threads()) if _fits_half(weight) else _Rounded(weight, bias)
     if precision == "bf16":
         return _Packed(weight, bias, torch.bfloat16) if can_pack else _BFloat16(weight, bias)
     return _Packed(weight, bias, torch.float32) if can_pack and weight.numel() >= _LEAST_PACKED else None
@@ -194,6 +198,63 @@ class _Rounded(Product):
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.run(x.bfloat16().float()).bfloat16().float()
+
+
+class _Half(Product):
+    """Weights that are rounded alike and read as 16 bits, but multiplied and added as float32; inputs are not rounded.
+
+    FBGEMM's products, which read half the bytes: without AVX-512 1.3 to 2.2 times as fast as float32 for up to 64 rows. There are two: one
+    for a single thread, and one that shares the outputs among all threads, whose call takes 25 us longer. Both give the same numbers.
+
+    Args:
+        weight: (out, in), see :func:`_fits_half`.
+        bias: (out,) or None.
+        n_threads: How many may share the outputs.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, n_threads: int) -> None:
+        self.bias = bias
+        self.n_outputs, n_inputs = weight.shape
+        weight = weight.bfloat16().float()
+        few = _ROWS_ALONE * n_inputs if weight.numel() < _LEAST_SHARED else 0
+        self.most_alone = few if n_threads > 1 else sys.maxsize
+        """Numbers in the input of which one thread makes shorter work."""
+        if self.most_alone:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="fbgemm_.* is deprecated")
+                self.weight: Tensor = torch.fbgemm_pack_gemm_matrix_fp16(weight)
+                # It warns once a process, in C++ if first called as below.
+                torch.fbgemm_linear_fp16_weight_fp32_activation(weight[:1], self.weight, bias)
+        if n_threads > 1:
+            self.shared_weight = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+        self.run = torch.ops._quantized.wrapped_fbgemm_linear_fp16_weight.default
+        self.run_shared = torch.ops.quantized.linear_dynamic_fp16.default
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.ndim == 1:
+            return self(x[None])[0]
+        if x.numel() <= self.most_alone:
+            y: Tensor = self.run(x, self.weight, self.bias, self.n_outputs)
+            return y
+        y = self.run_shared(x, self.shared_weight)
+        return y
+
+
+def _fits_half(weight: Tensor) -> bool:
+    """Whether a weight of bfloat16 is one of float16, but for what is too small beside the largest to matter."""
+    return 2**-8 <= float(weight.abs().max()) <= torch.finfo(torch.float16).max and _has_half()
+
+
+@functools.cache
+def _has_half() -> bool:
+    return (
+        "fbgemm" in torch.backends.quantized.supported_engines
+        and hasattr(torch, "fbgemm_pack_gemm_matrix_fp16")
+        and hasattr(torch, "fbgemm_linear_fp16_weight_fp32_activation")
+        and hasattr(torch.ops._quantized, "wrapped_fbgemm_linear_fp16_weight")
+        and hasattr(torch.ops.quantized, "linear_prepack_fp16")
+        and hasattr(torch.ops.quantized, "linear_dynamic_fp16")
+    )
 
 
 @functools.cache
