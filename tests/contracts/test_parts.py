@@ -139,25 +139,29 @@ RICHEST = ("decoder_self", "decoder", "decoder_feed_forward")
 """Where most is asked of a part of each kind, causality and caches too."""
 
 
-def _marks(kind: str, node: Node, site: str) -> list[pytest.MarkDecorator]:
-    """A variant that may stand at the richest site is tried at the others in the slow run."""
-    is_elsewhere = site not in RICHEST and bool({*RICHEST} & {*testing.sites(kind, node)})
-    return [pytest.mark.slow] if (kind, node) in VARIANTS and is_elsewhere else []
+def _is_elsewhere(kind: str, node: Node, site: str) -> bool:
+    """Whether this is a variant that may stand at the richest site, at another: for the slow run, and without the slow checks."""
+    is_poorer = site not in RICHEST and bool({*RICHEST} & {*testing.sites(kind, node)})
+    return (kind, node) in VARIANTS and is_poorer
+
+
+def _marks(is_slow: bool) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if is_slow else []
 
 
 _CASES = [
     pytest.param(
         *(kind, node, site, check),
         id=f"{kind}-{name}-{site}-{check}",
-        marks=[pytest.mark.slow] if is_slow else _marks(kind, node, site),
+        marks=_marks(is_slow or _is_elsewhere(kind, node, site)),
     )
     for kind, node, site, name in _PLACES
-    for check in testing.check_names(kind, site, slow=True)
+    for check in testing.check_names(kind, site, slow=not _is_elsewhere(kind, node, site))
     if check != "ddp"
     for is_slow in [testing.CHECKS[check].slow and (kind, name, site, check) not in QUICK]
 ]
 _TOGETHER = [
-    pytest.param(kind, node, site, id=f"{kind}-{name}-{site}", marks=_marks(kind, node, site))
+    pytest.param(kind, node, site, id=f"{kind}-{name}-{site}", marks=_marks(_is_elsewhere(kind, node, site)))
     for kind, node, site, name in _PLACES
     if "ddp" in testing.check_names(kind, site)
 ]
@@ -195,7 +199,7 @@ def problems_together(is_slow: bool) -> dict[str, str | None]:
 
 @pytest.mark.parametrize(("kind", "node", "site"), _TOGETHER)
 def test_two_processes(kind: str, node: Node, site: str) -> None:
-    problem = problems_together(bool(_marks(kind, node, site)))[repr((kind, node, site))]
+    problem = problems_together(_is_elsewhere(kind, node, site))[repr((kind, node, site))]
     assert problem is None, problem
 
 
