@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ class AttentionContext:
             ``-inf`` where the mask forbids; None where ``is_causal`` or nothing is needed.
         query_tokens: (B, T) bool, True = a real token; None if all are.
         key_tokens: (B, S) bool, likewise.
+        derived: What the first layer of a decoding step makes of ``merged`` for its kernel, and the others take over.
     """
 
     positions: PositionalEncoding
@@ -46,6 +47,7 @@ class AttentionContext:
     merged: Tensor | None = None
     query_tokens: Tensor | None = None
     key_tokens: Tensor | None = None
+    derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def full_mask(self) -> Tensor | None:
         """The mask with causality written out: (1|B, 1, T, S) bool, or None if all may attend to all.

@@ -61,12 +61,12 @@ def attend(
     if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
         # Gradients first: a compiler that is asked for the length makes a graph for each answer.
         if torch.is_grad_enabled() or n_queries > _FEW_QUERIES:
-            return _attend_products(q, k, v, mask, is_causal, scale, dropout)
+            return _attend_products(q, k, v, context, scale, dropout)
         # A decoding step: products of a few rows each take longer in half precision than the casts and float32 together.
         with torch.autocast("cpu", enabled=False):
             return _attend_fused(q.float(), k.float(), v.float(), mask, is_causal, scale, dropout).to(v.dtype)
     if q.dtype == torch.float32 and _is_large_step(q, dropout):
-        return _attend_products(q, k, v, mask, is_causal, scale, dropout)
+        return _attend_products(q, k, v, context, scale, dropout)
     return _attend_fused(q, k, v, mask, is_causal, scale, dropout)
 
 
@@ -105,7 +105,7 @@ def _attend_fused(
 
 
 def _attend_products(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None, dropout: float
+    q: Tensor, k: Tensor, v: Tensor, context: AttentionContext, scale: float | None, dropout: float
 ) -> Tensor:
     """Two batched matrix products and a softmax: in training on CPU in half precision several times faster than the fused kernel.
 
@@ -114,26 +114,10 @@ def _attend_products(
     """
     batch, n_heads, n_queries, width = q.shape
     n_groups, n_keys = k.shape[1], k.shape[2]
-    rows, per_group = batch * n_groups, n_heads // n_groups
-    queries = q.reshape(rows, per_group * n_queries, width)
+    rows = batch * n_groups
+    queries = q.reshape(rows, n_heads // n_groups * n_queries, width)
     keys, values = k.reshape(rows, n_keys, width), v.reshape(rows, n_keys, v.shape[-1])
-    if is_causal:
-        added = torch.full((n_queries, n_keys), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
-        added = added.repeat(per_group, 1)
-    elif mask is not None:
-        added = _fold(_additive(mask, q.dtype), n_groups, per_group, n_queries)
-        # (1|B, 1|G, 1 | H/G * T, S) -> (B * G, 1 | H/G * T, S)
-        added = added.expand(batch, n_groups, -1, -1).reshape(rows, -1, n_keys)
-    else:
-        added = None
-    empty = None
-    if mask is not None and added is not None:
-        empty = added.amax(-1, keepdim=True) == -torch.inf
-        # On CPU asking costs nothing, but who traces the code can't answer.
-        if is_traced() or bool(empty.any()):
-            added = added.masked_fill(empty, 0.0)
-        else:
-            empty = None
+    added, empty = _terms(q, k, context)
     scale = width**-0.5 if scale is None else scale
     if added is None:
         scores = torch.bmm(queries, keys.transpose(1, 2)) * scale
@@ -145,6 +129,38 @@ def _attend_products(
     if dropout:
         weights = nn.functional.dropout(weights, dropout)
     return torch.bmm(weights, values).view(batch, n_heads, n_queries, -1)
+
+
+def _terms(q: Tensor, k: Tensor, context: AttentionContext) -> tuple[Tensor | None, Tensor | None]:
+    """Mask and bias as a term of the scores, (B * G, 1 | H/G * T, S), and which queries may attend to nothing; None where there is none.
+
+    In decoding, layers of the same shape share what the first of them has computed.
+    """
+    if torch.is_grad_enabled() or is_traced():
+        return _new_terms(q, k, context)
+    key = (q.dtype, q.shape[:3], k.shape[1:3])
+    if key not in context.derived:
+        context.derived[key] = _new_terms(q, k, context)
+    return context.derived[key]  # type: ignore[no-any-return]
+
+
+def _new_terms(q: Tensor, k: Tensor, context: AttentionContext) -> tuple[Tensor | None, Tensor | None]:
+    batch, n_heads, n_queries, _ = q.shape
+    n_groups, n_keys = k.shape[1], k.shape[2]
+    per_group = n_heads // n_groups
+    if context.merged is None:
+        if not context.is_causal:
+            return None, None
+        added = torch.full((n_queries, n_keys), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
+        return added.repeat(per_group, 1), None
+    added = _fold(_additive(context.merged, q.dtype), n_groups, per_group, n_queries)
+    # (1|B, 1|G, 1 | H/G * T, S) -> (B * G, 1 | H/G * T, S)
+    added = added.expand(batch, n_groups, -1, -1).reshape(batch * n_groups, -1, n_keys)
+    empty = added.amax(-1, keepdim=True) == -torch.inf
+    # On CPU asking costs nothing, but who traces the code can't answer.
+    if is_traced() or bool(empty.any()):
+        return added.masked_fill(empty, 0.0), empty
+    return added, None
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
