@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import platform
-import sys
 import warnings
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -27,6 +26,9 @@ _LEAST_PACKED = 3 << 16
 
 _FEW_ROWS = 4
 """Up to so many rows of plain weights cost no more than of those that are laid out."""
+
+_ROWS_SHARED = 64
+"""Up to so many rows weights of 16 bits are faster than of 32."""
 
 _ROWS_ALONE, _LEAST_SHARED = 8, 1 << 19
 """Up to so many rows by fewer weights of 16 bits than this are one thread's work: what a second one saves, its call costs."""
@@ -203,8 +205,9 @@ class _Rounded(Product):
 class _Half(Product):
     """Weights that are rounded alike and read as 16 bits, but multiplied and added as float32; inputs are not rounded.
 
-    FBGEMM's products, which read half the bytes: without AVX-512 1.3 to 2.2 times as fast as float32 for up to 64 rows. There are two: one
-    for a single thread, and one that shares the outputs among all threads, whose call takes 25 us longer. Both give the same numbers.
+    FBGEMM's products read half the bytes: without AVX-512 1.05 to 2.2 times as fast as float32 for up to 64 rows. There are two: one for
+    a single thread, and one that shares the outputs among all threads, whose call takes 25 us longer. Both give the same numbers. More
+    rows are bound by arithmetic, of which oneDNN has more a second.
 
     Args:
         weight: (out, in), see :func:`_fits_half`.
@@ -216,27 +219,32 @@ class _Half(Product):
         self.bias = bias
         self.n_outputs, n_inputs = weight.shape
         weight = weight.bfloat16().float()
-        few = _ROWS_ALONE * n_inputs if weight.numel() < _LEAST_SHARED else 0
-        self.most_alone = few if n_threads > 1 else sys.maxsize
-        """Numbers in the input of which one thread makes shorter work."""
+        self.most_alone = self.most_shared = _ROWS_SHARED * n_inputs
+        """Numbers in the input up to which one thread makes shorter work, and weights of 16 bits do."""
+        if n_threads > 1:
+            self.most_alone = _ROWS_ALONE * n_inputs if weight.numel() < _LEAST_SHARED else 0
+            self.shared_weight = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         if self.most_alone:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="fbgemm_.* is deprecated")
                 self.weight: Tensor = torch.fbgemm_pack_gemm_matrix_fp16(weight)
                 # It warns once a process, in C++ if first called as below.
                 torch.fbgemm_linear_fp16_weight_fp32_activation(weight[:1], self.weight, bias)
-        if n_threads > 1:
-            self.shared_weight = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+        self.wide_weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
         self.run = torch.ops._quantized.wrapped_fbgemm_linear_fp16_weight.default
         self.run_shared = torch.ops.quantized.linear_dynamic_fp16.default
+        self.run_wide = torch.ops.mkldnn._linear_pointwise.default
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.ndim == 1:
             return self(x[None])[0]
+        y: Tensor
         if x.numel() <= self.most_alone:
-            y: Tensor = self.run(x, self.weight, self.bias, self.n_outputs)
-            return y
-        y = self.run_shared(x, self.shared_weight)
+            y = self.run(x, self.weight, self.bias, self.n_outputs)
+        elif x.numel() <= self.most_shared:
+            y = self.run_shared(x, self.shared_weight)
+        else:
+            y = self.run_wide(x, self.wide_weight, self.bias, "none", [], "")
         return y
 
 
