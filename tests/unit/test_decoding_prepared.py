@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +414,11 @@ def test_a_step_of_many_rows_attends_like_the_formula(kind: str, n_groups: int) 
     merged = mask if bias is None else bias.masked_fill(~mask, -torch.inf)
     positions = torch.arange(3)[None], torch.arange(keys)[None]
     context = AttentionContext(PositionalEncoding(), *positions, mask=mask, bias=bias, merged=merged)
-    wanted, _ = attend_plain(q, k, v, context)
+    other = replace(context, mask=mask, merged=mask, bias=None)
+    # The second layer of a pass, other shapes, and a part that gives its kernel another mask: none gets the first one's.
+    layers = [(context, v), (context, -v), (context, v[:, :1]), (other, v)]
     with torch.inference_mode():
-        assert_close(attend(q, k, v, context), wanted, rtol=1e-5, atol=1e-5)
+        for own, values in layers:
+            own_keys = k[:, : values.shape[1]]
+            wanted, _ = attend_plain(q, own_keys, values, own)
+            assert_close(attend(q, own_keys, values, own), wanted, rtol=1e-5, atol=1e-5)

@@ -35,7 +35,8 @@ class AttentionContext:
             ``-inf`` where the mask forbids; None where ``is_causal`` or nothing is needed.
         query_tokens: (B, T) bool, True = a real token; None if all are.
         key_tokens: (B, S) bool, likewise.
-        derived: What the first layer of a decoding step makes of ``merged`` for its kernel, and the others take over.
+        derived: What the first layer of a decoding step makes of ``merged`` for its kernel, and the others take over. Not part of a
+            copy by `dataclasses.replace`, whose mask may be another.
     """
 
     positions: PositionalEncoding
@@ -47,7 +48,7 @@ class AttentionContext:
     merged: Tensor | None = None
     query_tokens: Tensor | None = None
     key_tokens: Tensor | None = None
-    derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    derived: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def full_mask(self) -> Tensor | None:
         """The mask with causality written out: (1|B, 1, T, S) bool, or None if all may attend to all.
