@@ -125,7 +125,7 @@ def spec_with(kind: str, node: Node, site: str) -> ModelSpec:
 
 @applies_to(*IN_STACK, "embedding", slow=True)
 def learns(kind: str, node: Node, site: str) -> None:
-    """A small model with the part learns to copy in reverse with agreement: 90 % of new tokens right within 300 steps, or 98 % within 600."""
+    """A small model with the part learns to copy in reverse with agreement: 90 % of new tokens within 300 steps, or 98 % within 600."""
     spec = spec_with(kind, node, site)
     torch.default_generator.manual_seed(0)
     if kind == "positions" and name_of(node) == "none" and site == "encoder":
