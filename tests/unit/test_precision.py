@@ -18,7 +18,7 @@ from recambio.config.schema import Trainer
 from recambio.data.batch import Batch
 from recambio.errors import InputError
 from recambio.experiment import precision
-from recambio.experiment.precision import chosen_precision
+from recambio.experiment.precision import chosen_precision, is_slow
 from recambio.model import ModelSpec, StackSpec, Transformer
 from recambio.training.callbacks import Checkpoints
 from recambio.training.module import StepBatch, TranslationModule
@@ -82,6 +82,17 @@ def test_an_older_torch_leaves_the_flags_to_the_system(
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
     assert chosen_precision(Trainer(precision="auto"), None) == wanted
+
+
+@pytest.mark.parametrize(
+    ("devices", "wanted"), [({}, True), ({"cpu": FAST}, False), ({"cuda": [(8, 0)]}, False), ({"mps": True}, False)]
+)
+def test_emulated_bfloat16_is_called_slow(
+    monkeypatch: pytest.MonkeyPatch, devices: dict[str, Any], wanted: bool
+) -> None:
+    machine(monkeypatch, **devices)
+    assert is_slow(Trainer(), "bf16-mixed") == is_slow(Trainer(), "bf16-true") == wanted
+    assert not is_slow(Trainer(), "32")
 
 
 def test_a_run_keeps_what_it_chose_and_what_is_named_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

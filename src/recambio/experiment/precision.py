@@ -37,6 +37,11 @@ def chosen_precision(trainer: Trainer, before: str | None) -> str:
     return "bf16-mixed" if device == "cpu" and _cpu_has_bf16() else "32"
 
 
+def is_slow(trainer: Trainer, precision: str) -> bool:
+    """Whether this machine has that arithmetic by emulation alone, which takes several times as long as float32."""
+    return precision.startswith("bf16") and _device(trainer.accelerator) == "cpu" and not _cpu_has_bf16()
+
+
 def _device(accelerator: str) -> str:
     """The kind of device that Lightning takes."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():

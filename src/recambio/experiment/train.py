@@ -41,7 +41,7 @@ from recambio.experiment.hardware import check_trainer
 from recambio.experiment.init_from import InitialWeights, initial_weights
 from recambio.experiment.job import Job
 from recambio.experiment.overlap import has_found, overlap_lines
-from recambio.experiment.precision import chosen_precision
+from recambio.experiment.precision import chosen_precision, is_slow
 from recambio.experiment.prepare import prepared
 from recambio.experiment.report import write_report
 from recambio.experiment.run_folder import Manifest
@@ -296,6 +296,11 @@ def _fit(
     interrupt = Interrupt(checkpoints, training.validate_every, agreement)
     # The first process has written its choice, which is every rank's.
     precision = chosen_precision(values.trainer, manifest.precision)
+    if is_slow(values.trainer, precision):
+        console.print(
+            f"warning: trainer.precision: this processor has no products of bfloat16, so {precision} takes several times as long as 32; "
+            "'auto' takes what is fast"
+        )
     if not values.trainer.strategy.startswith(_WHOLE):
         console.print(
             f"warning: trainer.strategy: {values.trainer.strategy!r} is handed to Lightning untested; weight files, averages and clipping "
