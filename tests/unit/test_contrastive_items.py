@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -20,8 +21,8 @@ MOST_EDITS = 2
 
 
 def edits(one: str, other: str) -> int:
-    """Levenshtein's distance in words."""
-    a, b = one.split(), other.split()
+    """Levenshtein's distance in words and punctuation marks."""
+    a, b = (re.findall(r"\w+|[^\w\s]", text) for text in (one, other))
     row = list(range(len(b) + 1))
     for i, word in enumerate(a, start=1):
         diagonal, row[0] = row[0], i
