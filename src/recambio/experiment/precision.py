@@ -38,7 +38,7 @@ def chosen_precision(trainer: Trainer, before: str | None) -> str:
 
 
 def is_slow(trainer: Trainer, precision: str) -> bool:
-    """Whether this machine has that arithmetic by emulation alone, which takes several times as long as float32."""
+    """Whether this machine, as far as is known, emulates that arithmetic, which takes several times as long as float32."""
     return precision.startswith("bf16") and _device(trainer.accelerator) == "cpu" and not _cpu_has_bf16()
 
 

@@ -298,8 +298,8 @@ def _fit(
     precision = chosen_precision(values.trainer, manifest.precision)
     if is_slow(values.trainer, precision):
         console.print(
-            f"warning: trainer.precision: this processor has no products of bfloat16, so {precision} takes several times as long as 32; "
-            "'auto' takes what is fast"
+            f"warning: trainer.precision: this processor isn't known to multiply bfloat16; without such products {precision} takes several "
+            "times as long as 32, which 'auto' takes here"
         )
     if not values.trainer.strategy.startswith(_WHOLE):
         console.print(
