@@ -87,6 +87,16 @@ def test_flores_as_it_is_published(name: str, files: str, load: Load, tmp_path: 
     assert (found.name, found.sources, found.references) == (name, SOURCES, [FIRST])
 
 
+def test_a_folder_of_test_sets_needn_t_be_named(load: Load, tmp_path: Path) -> None:
+    write(tmp_path / "testsets/news.en.gz", SOURCES)
+    write(tmp_path / "testsets/news.es", FIRST)
+    assert named_set(load(), "news").references == [FIRST]
+    assert named_set(load(), "testsets/news").sources == SOURCES
+    write(tmp_path / "news.en", ["Mine."])
+    write(tmp_path / "news.es", ["Mío."])
+    assert named_set(load(), "news").sources == ["Mine."]
+
+
 def test_a_set_of_ones_own_comes_before_the_published_one(load: Load, tmp_path: Path) -> None:
     write(tmp_path / "flores200_dataset/devtest/eng_Latn.devtest", SOURCES)
     write(tmp_path / "flores200-devtest.en", ["Mine."])

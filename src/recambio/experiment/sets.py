@@ -16,6 +16,7 @@ from recambio.experiment.build import build_corpus
 
 _FLORES = re.compile(r"flores(101|200)-(dev|devtest)")
 _SECONDS = 30.0
+_FOLDER = "testsets"
 """Without an answer for so long, there is no network."""
 
 
@@ -47,8 +48,8 @@ def named_set(config: Config, name: str) -> TestSet:
 
     Args:
         config: Of the run.
-        name: A key of ``evaluation.sets``; a split of the corpus; NAME of ``NAME.{en,es}`` under ``data.root``, plain or compressed;
-            ``flores200-devtest`` and its like; or one of sacreBLEU's, as ``wmt13`` or ``wmt13/en-es``.
+        name: A key of ``evaluation.sets``; a split of the corpus; NAME of ``NAME.{en,es}`` under ``data.root`` or its
+            folder ``testsets``, plain or compressed; ``flores200-devtest`` and its like; or one of sacreBLEU's, as ``wmt13`` or ``wmt13/en-es``.
 
     Raises:
         InputError: No such set.
@@ -59,8 +60,9 @@ def named_set(config: Config, name: str) -> TestSet:
     corpus = build_corpus(config)
     if name in corpus.splits():
         return corpus_set(corpus, name)
-    if root is not None and (source := find_file(root / f"{name}.en")):
-        return file_set(name, source, [_found(root / f"{name}.es")])
+    for folder in (root, root / _FOLDER) if root is not None else ():
+        if source := find_file(folder / f"{name}.en"):
+            return file_set(name, source, [_found(folder / f"{name}.es")])
     if match := _FLORES.fullmatch(name):
         return flores_set(name, match[1], match[2], root)
     return sacrebleu_set(name, root)
@@ -142,7 +144,7 @@ def sacrebleu_set(name: str, root: Path | None) -> TestSet:
 
     short = name.removesuffix("/en-es")
     if short not in DATASETS or "en-es" not in DATASETS[short].langpairs:
-        where = f"{root}/{name}.en" if root else "data.root (unset)"
+        where = f"{root} ({name}.en, {_FOLDER}/{name}.en)" if root else "data.root (unset)"
         known = sorted(n for n, d in DATASETS.items() if "en-es" in d.langpairs)
         raise InputError(
             f"--set {name}: no such test set in evaluation.sets, the corpus, or {where}; sacreBLEU has {', '.join(known)} for en-es"
