@@ -48,8 +48,9 @@ def named_set(config: Config, name: str) -> TestSet:
 
     Args:
         config: Of the run.
-        name: A key of ``evaluation.sets``; a split of the corpus; NAME of ``NAME.{en,es}`` under ``data.root`` or its
-            folder ``testsets``, plain or compressed; ``flores200-devtest`` and its like; or one of sacreBLEU's, as ``wmt13`` or ``wmt13/en-es``.
+        name: A key of ``evaluation.sets``; a split of the corpus; NAME of ``NAME.{en,es}`` under ``data.root`` or its folder
+            ``testsets``, plain or compressed; ``flores200-devtest`` and its like; or one of sacreBLEU's, as ``wmt13`` or
+            ``wmt13/en-es``.
 
     Raises:
         InputError: No such set.
