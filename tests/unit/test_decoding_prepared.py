@@ -163,6 +163,18 @@ def test_weights_of_16_bits_are_those_of_bf16_and_all_else_is_float32(monkeypatc
     assert torch.equal(some(x.view(7, 10, 600)), some(x).view(7, 10, 24))
 
 
+@pytest.mark.skipif(not packed._can_pack(), reason="this machine has no packed products")
+@pytest.mark.parametrize(("has_half", "wanted"), [(True, packed._Half), (False, packed._Rounded)])
+def test_bf16_is_read_as_16_bits_where_the_processor_does_not_multiply_it(
+    has_half: bool, wanted: type[packed.Product], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_half and not packed._has_half():
+        pytest.skip("torch has no products of FBGEMM here")
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(packed, "_has_half", lambda: has_half)
+    assert type(product(torch.randn(24, 48), None, "bf16")) is wanted
+
+
 def test_weights_that_16_bits_do_not_hold_are_rounded_as_they_are() -> None:
     weight = torch.randn(24, 48, generator=torch.Generator().manual_seed(3))
     assert packed._fits_half(weight) == packed._has_half()
@@ -422,3 +434,4 @@ def test_a_step_of_many_rows_attends_like_the_formula(kind: str, n_groups: int) 
             own_keys = k[:, : values.shape[1]]
             wanted, _ = attend_plain(q, own_keys, values, own)
             assert_close(attend(q, own_keys, values, own), wanted, rtol=1e-5, atol=1e-5)
+    assert len(context.derived) == len({1, n_groups}) and len(other.derived) == 1, "once for each shape"

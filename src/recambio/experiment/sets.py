@@ -16,8 +16,10 @@ from recambio.experiment.build import build_corpus
 
 _FLORES = re.compile(r"flores(101|200)-(dev|devtest)")
 _SECONDS = 30.0
-_FOLDER = "testsets"
 """Without an answer for so long, there is no network."""
+
+_FOLDER = "testsets"
+"""Under ``data.root``: its files are found without it being named."""
 
 
 @dataclass(frozen=True)

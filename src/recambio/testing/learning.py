@@ -21,6 +21,7 @@ MORE_STEPS, MORE_REACHED = 600, 0.98
 further with more steps as well, but not so far."""
 
 _EVERY = 25
+"""Steps between two looks at the accuracy."""
 
 CONTROL = 0.8
 """What an encoder without positions must not reach."""
