@@ -620,6 +620,7 @@ ON_TWO_PROCESSES = {
 }
 
 
+@pytest.mark.slow  # a pair of processes for each part that fails
 def test_what_trains_otherwise_on_two_processes_is_caught(tmp_path: Path) -> None:
     """And the parts around it are tried all the same."""
     for name, (condition, _) in ON_TWO_PROCESSES.items():
