@@ -17,34 +17,10 @@ from recambio.evaluation import BLEU, CHRF, TER
 from recambio.evaluation.base import Metric, resampled_sums
 from recambio.evaluation.seeds import spread, student_tail, welch
 from recambio.evaluation.significance import holm, paired_bootstrap, paired_randomisation, paired_test
+from tests.unit.mediocre import perturb, read_lines
 
 METRICS: list[Metric] = [BLEU(), CHRF(), CHRF(word_order=2), TER()]
 IDS = ["bleu", "chrf", "chrf++", "ter"]
-
-
-def read_lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
-
-
-def perturb(lines: list[str], rate: float, seed: int) -> list[str]:
-    """Drop, replace and swap words at a rate, as a mediocre translation would."""
-    draw = random.Random(seed)
-    vocabulary = [word for line in lines for word in line.split()]
-    out = []
-    for line in lines:
-        words: list[str] = []
-        for word in line.split():
-            x = draw.random() / rate * 3
-            if x < 1:
-                continue
-            if x < 2:
-                words.append(draw.choice(vocabulary))
-            elif x < 3:
-                words.insert(draw.randrange(len(words) + 1), word)
-            else:
-                words.append(word)
-        out.append(" ".join(words))
-    return out
 
 
 SETS = (

@@ -14,7 +14,7 @@ from torch import nn
 
 from recambio.components.activation import Mish, ReLUSquared, Tanh
 from recambio.components.block import PreNorm
-from recambio.components.normalization import DynamicTanh, LayerNorm, NoNorm, ScaleNorm
+from recambio.components.normalization import DynamicTanh, LayerNorm, NoNorm, RMSNorm, ScaleNorm
 from recambio.registry import ACTIVATION, NORMALIZATION
 
 NORMS: list[type[Any]] = [ScaleNorm, DynamicTanh, NoNorm]
@@ -143,7 +143,7 @@ def test_norms_keep_half_precision_outside_and_float32_inside(norm: type[Any]) -
             torch.testing.assert_close(low(x).float(), exact, rtol=2**-8, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", [LayerNorm, RMSNorm, *NORMS])
 def test_norms_of_a_float32_stream_stay_float32_under_autocast(norm: type[Any]) -> None:
     part = norm(64)
     x = torch.randn(50, 64, generator=torch.Generator().manual_seed(0)).requires_grad_()
