@@ -99,7 +99,7 @@ VARIANTS: list[tuple[str, Node]] = [
 """Options that change what a part computes."""
 
 QUICK = [
-    ("feed_forward", "swiglu", "encoder_feed_forward", "compiled"),
+    ("attention", "multi_head", "encoder_self", "compiled"),
     ("positions", "rope", "encoder", "traced"),
     ("feed_forward", "swiglu", "decoder_feed_forward", "traced"),
     ("attention", "multi_head", "cross", "learns"),

@@ -96,7 +96,6 @@ def follow(project: Path, shell: Run) -> dict[str, str]:
     return printed
 
 
-@pytest.mark.slow  # the README is followed every time
 def test_the_guide_as_written(project: Path, shell: Run) -> None:
     printed = follow(project, shell)
     train = next(c for c in printed if c.startswith("recambio train"))
@@ -248,7 +247,7 @@ def test_every_starter_passes_its_own_test(everything: Path, environment: dict[s
     assert re.search(r"^\d+ passed, \d+ deselected in", done.stdout.splitlines()[-1]), done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # contracts/test_parts.py has a pair of processes every time
 def test_every_starter_trains_alike_on_two_processes(everything: Path, restored_registry: None) -> None:
     """The one check left out above, in one pair of processes for all of them."""
     load_plugins([str(everything / "plugins" / f"my_{kind}.py") for kind in KINDS])

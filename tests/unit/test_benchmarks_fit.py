@@ -129,7 +129,7 @@ def test_the_tables_say_who_is_best_and_how_far(found: Fitted) -> None:
     assert stored["rows"][1]["laps"] == [{"tokens": 150, "steps": 1, "seconds": s, "waited": None} for s in (3.0, 6.0)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a process for each trainer; nothing users run depends on them
 def test_a_round_of_each_trainer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

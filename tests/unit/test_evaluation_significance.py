@@ -22,7 +22,6 @@ from tests.unit.mediocre import perturb, read_lines
 METRICS: list[Metric] = [BLEU(), CHRF(), CHRF(word_order=2), TER()]
 IDS = ["bleu", "chrf", "chrf++", "ter"]
 
-
 SETS = (
     "newssyscomb2009",
     "newstest2013",
