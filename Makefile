@@ -25,6 +25,13 @@ JOEYNMT := .cache/joeynmt
 COMET := .cache/comet
 SITE := -c 'import site; print(site.getsitepackages()[0])'
 
+# Make takes any NAME=value, and a misspelt one would start the default job.
+KNOWN := PYTHON VENV TORCH_INDEX EXP RUN FILE ARGS SHARD SET COMET_MODEL PARALLEL
+UNKNOWN := $(filter-out $(KNOWN),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+ifneq ($(UNKNOWN),)
+$(error $(UNKNOWN): no such variable; those of this Makefile are $(KNOWN))
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup train eval translate test test-all lint docs bench bench-joeynmt bench-parts comet comet-set clean
 

@@ -506,6 +506,13 @@ class TestMake:
             "bench-joeynmt", "comet", "clean"
         ]  # fmt: skip
 
+    def test_a_misspelt_variable_starts_nothing(self, repository: Path, project: Path) -> None:
+        done = self.make(repository, "train", "CONFIG=mine.yaml")
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert "CONFIG: no such variable; those of this Makefile are PYTHON VENV" in done.stderr
+        known = done.stderr.split(" are ")[1].split(".")[0].split()
+        assert self.make(repository, "help", *(f"{name}=a b" for name in known)).returncode == 0
+
     def test_a_python_that_is_missing_or_too_old(self, repository: Path, project: Path) -> None:
         done = self.make(repository, "train", "PYTHON=no_such_python")
         assert done.returncode == 2
